@@ -1,0 +1,91 @@
+/*
+ * A repository, opened: backend, keys, index, reading side; and its catalogue: which snapshots and
+ * packs there are, brought up to date with what other processes did.
+ *
+ * Index: <cache dir>/<repository id>/index.sqlite. State (what the repository does not say: highest
+ * number seen, jobs, damage found): <state dir>/<repository id>/.
+ *   cache dir: $XDG_CACHE_HOME/bakfs, ~/.cache/bakfs, for root without XDG_CACHE_HOME
+ * /var/cache/bakfs state dir: $XDG_STATE_HOME/bakfs, ~/.local/state/bakfs, for root /var/lib/bakfs
+ *
+ * Threads: a struct bak_repo may be used from several threads.
+ */
+#ifndef BAK_OPS_REPO_H
+#define BAK_OPS_REPO_H
+
+#include "engine/content/writer.h"
+
+struct bak_repo;
+
+struct bak_repo_conf {
+	const char *path; /* of a local directory; or NULL and a backend (borrowed) */
+	struct bak_backend *backend;
+	const char *cache_dir, *state_dir; /* NULL: as above */
+	const char *host;                  /* NULL: the host name */
+	size_t cache_bytes;                /* 0: 256 MiB */
+	int scrypt_log_n;                  /* 0: BAK_SCRYPT_LOG_N */
+	bool index_in_memory;              /* for tests */
+	/* Told while footers are read without an index; may be NULL. */
+	void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
+	void *progress_ctx;
+	void (*damaged)(void *ctx, const struct bak_seg_copy *copy, const char *why);
+	void *damaged_ctx;
+};
+
+/* Makes a repository: folders, one slot for secret, bakfs.json last. BAK_EXISTS over an existing
+ * one (also half-made: bakfs.json missing but keys there, said so), BAK_REFUSED when the folder
+ * holds something else. */
+int bak_repo_init(const struct bak_repo_conf *conf, const struct bak_secret *secret,
+		  const char *label, struct bak_error *err);
+/* BAK_NOT_FOUND "not a repository", BAK_UNSUPPORTED newer format, BAK_CORRUPT half-made or bad MAC,
+ * BAK_WRONG_KEY "wrong password" or "wrong key file". Lists snapshots/, forgotten/, tags/ and reads
+ * what is new; without an index reads all footers. */
+int bak_repo_open(const struct bak_repo_conf *conf, const struct bak_secret *secret,
+		  struct bak_repo **out_repo, struct bak_error *err);
+void bak_repo_close(struct bak_repo *repo); /* NULL is fine */
+/* What can be said without a key: 1 a repository, 0 not, -1 error (newer, half-made). */
+int bak_repo_probe(const char *path, struct bak_error *err);
+
+struct bak_backend *bak_repo_backend(struct bak_repo *repo);
+const struct bak_keyring *bak_repo_ring(struct bak_repo *repo);
+struct bak_index *bak_repo_index(struct bak_repo *repo);
+struct bak_source *bak_repo_source(struct bak_repo *repo);
+const char *bak_repo_host(struct bak_repo *repo);
+const char *bak_repo_path(struct bak_repo *repo);      /* real path, or "memory" */
+const char *bak_repo_state_dir(struct bak_repo *repo); /* made, 0700 */
+const char *bak_repo_id_hex(struct bak_repo *repo);
+const struct bak_chunk_conf *bak_repo_chunk_conf(struct bak_repo *repo);
+
+/* Catalogue. Each may be called any time; a listing that fails changes nothing. */
+int bak_repo_refresh_snapshots(struct bak_repo *repo, bool *out_changed, struct bak_error *err);
+int bak_repo_refresh_packs(struct bak_repo *repo, bool *out_changed, struct bak_error *err);
+/* Throws the index away and builds it anew from the repository. out_damaged: packs whose footer was
+ * damaged and that were walked. */
+int bak_repo_reindex(struct bak_repo *repo, uint64_t *out_packs, uint64_t *out_damaged,
+		     struct bak_error *err);
+/* Snapshots that should be there and are not (gaps, or fewer than were seen before). *out_text says
+ * so in one line, NULL when all is well; the caller's to free. */
+int bak_repo_omissions(struct bak_repo *repo, char **out_text, struct bak_error *err);
+
+/* Loads snapshot and root. 1, 0 no such (or forgotten), -1. */
+int bak_repo_snapshot(struct bak_repo *repo, uint64_t number, struct bak_snapshot *out,
+		      struct bak_error *err);
+/* Newest snapshot of a store that counts as latest (type manual, daily, weekly, monthly): 1 and its
+ * number, 0 none, -1. */
+int bak_repo_latest(struct bak_repo *repo, const char *store, uint64_t *out_number,
+		    struct bak_error *err);
+bool bak_type_counts_as_latest(const char *type);
+
+/* ID as users write it (number, latest, <store>@latest, <store>@<stamp>, a run's stamp): the
+ * snapshots it names, by number; the caller's to free. BAK_NOT_FOUND when it names none. */
+int bak_repo_resolve(struct bak_repo *repo, const char *id, uint64_t **out_numbers, size_t *out_n,
+		     struct bak_error *err);
+
+/* Key slots. */
+int bak_repo_key_add(struct bak_repo *repo, const struct bak_secret *secret, const char *label,
+		     char out_id[33], struct bak_error *err);
+int bak_repo_key_list(struct bak_repo *repo, struct bak_slot_info **out_slots, size_t *out_n,
+		      struct bak_error *err);
+/* id: any unambiguous beginning. Refuses the last one. */
+int bak_repo_key_remove(struct bak_repo *repo, const char *id, struct bak_error *err);
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * Checksum files (sha256sum's format, GNU escaping) and the JSON of manifests and runs, as the
+ * mount and the command line show them. Sizes are known without making the text.
+ */
+#ifndef BAK_OPS_SUMS_H
+#define BAK_OPS_SUMS_H
+
+#include "engine/ops/repo.h"
+
+/* Length of the sums of a snapshot whose lines have prefix (say "20261121T140212Z/") before each
+ * path; prefix is a name that needs no escaping. From the row's or root's totals. */
+uint64_t bak_sums_len(const struct bak_totals *totals, size_t prefix_len);
+/* The text: appended to out. */
+int bak_sums_text(const struct bak_tree *tree, const char *prefix, struct bak_buf *out,
+		  struct bak_error *err);
+
+/* manifest.json of a run, put together from the snapshots there are: appended to out. Names the
+ * stores that it set out to do and that are missing. */
+int bak_run_manifest(struct bak_repo *repo, const char *run, struct bak_buf *out,
+		     struct bak_error *err);
+
+#endif
