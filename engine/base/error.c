@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static int error_fill(struct bak_error *err, enum bak_errc code, int sys, const char *fmt,
-		      va_list ap)
+__attribute__((format(printf, 4, 0))) static int
+error_fill(struct bak_error *err, enum bak_errc code, int sys, const char *fmt, va_list ap)
 {
 	err->code = code;
 	err->sys = sys;
