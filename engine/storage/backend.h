@@ -2,7 +2,7 @@
  * Where objects live: named, immutable blobs. A directory (backend_dir.c), memory (backend_mem.c,
  * the reference and the double in tests), or a wrapper that fails its n-th call (backend_fault.c).
  *
- * Names: relative, '/' between parts, no part empty, "." or "..": "packs/3f/3f2a...".
+ * Names: relative, '/' between parts, no part empty or with a dot in front: "packs/3f/3f2a...".
  * Life of an object: put_begin, put_write..., put_commit (durable from then on; fails if the name
  *   exists) or put_abort. Never changed, only removed.
  * Threads: all calls may come from several threads at once; one bak_put belongs to one thread at a
@@ -46,8 +46,9 @@ struct bak_backend_ops {
 	int (*put_commit)(struct bak_put *put, const char *name, struct bak_error *err);
 	/* Drops the unfinished object and frees put; NULL is fine. */
 	void (*put_abort)(struct bak_put *put);
-	/* Calls fn for each object below the folder prefix (no trailing '/'), in no order.
-	 * 0 all listed, fn's non-zero answer, or -1 error. A missing folder lists nothing. */
+	/* Calls fn for each object below the folder prefix (no trailing '/'; "" is the root), in
+	 * no order. 0 all listed, fn's non-zero answer, or -1 error. A missing folder lists
+	 * nothing. */
 	int (*list)(struct bak_backend *be, const char *prefix, bak_list_fn *fn, void *ctx,
 		    struct bak_error *err);
 	/* 1 removed, 0 was not there, -1 error. Durable on return. */
@@ -72,7 +73,7 @@ int bak_backend_dir_open(const char *path, bool create, struct bak_backend **out
 int bak_backend_mem_new(struct bak_backend **out_backend, struct bak_error *err);
 /* Borrows inner. Calls are counted over all operations (put_write and put_commit included); the
  * fail_at-th (1 is the first, 0 none) and, with sticky, all after it fail with BAK_IO and the text
- * "injected failure". */
+ * "injected failure". Arming counts from zero again. */
 int bak_backend_fault_new(struct bak_backend *inner, struct bak_backend **out_backend,
 			  struct bak_error *err);
 void bak_backend_fault_arm(struct bak_backend *fault, uint64_t fail_at, bool sticky);

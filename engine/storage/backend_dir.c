@@ -1,0 +1,399 @@
+/*
+ * Objects as files of a local directory (or of a network disk that is mounted as one).
+ *
+ * put_commit is the one place of the program where an object becomes durable: fsync, rename without
+ * replacing, fsync of the folder. Everything is relative to one descriptor of the root, so that a
+ * moved working directory or a renamed repository changes nothing under way.
+ */
+#include "engine/storage/backend.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define DIR_MAX_DEPTH 4 /* "packs/3f/..." is two; a loop of links must end */
+
+struct dir_backend {
+	struct bak_backend base;
+	int root;
+	char *path;
+};
+
+struct dir_put {
+	struct bak_put base;
+	int fd;
+	uint64_t written;
+	char name[]; /* "tmp/..." */
+};
+
+static struct dir_backend *dir_of(struct bak_backend *be)
+{
+	return (struct dir_backend *)be;
+}
+
+static int fail_sys(struct dir_backend *dir, int e, const char *what, const char *name,
+		    struct bak_error *err)
+{
+	return bak_error_sys(err, e, "cannot %s %s/%s", what, dir->path, name);
+}
+
+/* Full disks are told in bytes: the first thing a user wants to know. */
+static int fail_write(struct dir_backend *dir, int e, uint64_t missing, const char *name,
+		      struct bak_error *err)
+{
+	if (e != ENOSPC && e != EDQUOT)
+		return fail_sys(dir, e, "write", name, err);
+	bak_error_set(err, BAK_NO_SPACE, "no space left: %llu bytes of %s/%s did not fit",
+		      (unsigned long long)missing, dir->path, name);
+	err->sys = e;
+	return -1;
+}
+
+/* Opens an object for reading: 1, 0 not there, -1. */
+static int open_object(struct dir_backend *dir, const char *name, int *out_fd, uint64_t *out_size,
+		       struct bak_error *err)
+{
+	struct stat st;
+	int fd = openat(dir->root, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : fail_sys(dir, errno, "open", name, err);
+	if (fstat(fd, &st) < 0) {
+		int e = errno;
+		close(fd);
+		return fail_sys(dir, e, "stat", name, err);
+	}
+	if (!S_ISREG(st.st_mode)) {
+		close(fd);
+		return bak_error_set(err, BAK_IO, "%s/%s is not a file", dir->path, name);
+	}
+	*out_fd = fd;
+	*out_size = (uint64_t)st.st_size;
+	return 1;
+}
+
+static int dir_get(struct bak_backend *be, const char *name, uint64_t off, size_t len,
+		   struct bak_buf *out, struct bak_error *err)
+{
+	struct dir_backend *dir = dir_of(be);
+	BAK_AUTO(bak_close_fd) int fd = -1;
+	uint64_t size = 0;
+	int found = open_object(dir, name, &fd, &size, err);
+	if (found <= 0)
+		return found;
+	if (off >= size)
+		return 1;
+	if (len > size - off)
+		len = (size_t)(size - off);
+	if (bak_buf_reserve(out, len) < 0)
+		return bak_error_nomem(err);
+	while (len > 0) {
+		ssize_t n = pread(fd, out->p + out->len, len, (off_t)off);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail_sys(dir, errno, "read", name, err);
+		if (n == 0)
+			break;
+		out->len += (size_t)n;
+		off += (size_t)n;
+		len -= (size_t)n;
+	}
+	return 1;
+}
+
+static int dir_size(struct bak_backend *be, const char *name, uint64_t *out_size,
+		    struct bak_error *err)
+{
+	struct stat st;
+	if (fstatat(dir_of(be)->root, name, &st, 0) < 0)
+		return errno == ENOENT ? 0 : fail_sys(dir_of(be), errno, "stat", name, err);
+	*out_size = (uint64_t)st.st_size;
+	return 1;
+}
+
+/* Copies the folder part of name, "" when it has none. */
+static void parent_of(const char *name, char *out, size_t out_len)
+{
+	const char *slash = strrchr(name, '/');
+	snprintf(out, out_len, "%.*s", slash ? (int)(slash - name) : 0, name);
+}
+
+static int sync_folder(struct dir_backend *dir, const char *folder, struct bak_error *err)
+{
+	const char *path = *folder ? folder : ".";
+	BAK_AUTO(bak_close_fd) int fd = openat(dir->root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail_sys(dir, errno, "open", path, err);
+	/* Some network file systems know no fsync of folders and say EINVAL. */
+	if (fsync(fd) < 0 && errno != EINVAL)
+		return fail_sys(dir, errno, "sync", path, err);
+	return 0;
+}
+
+static int dir_make_folder(struct bak_backend *be, const char *name, struct bak_error *err)
+{
+	struct dir_backend *dir = dir_of(be);
+	char parent[PATH_MAX];
+	parent_of(name, parent, sizeof parent);
+	if (mkdirat(dir->root, name, 0700) == 0)
+		return sync_folder(dir, parent, err);
+	if (errno == EEXIST)
+		return 0;
+	if (errno != ENOENT || !*parent)
+		return fail_sys(dir, errno, "make", name, err);
+	if (dir_make_folder(be, parent, err) < 0)
+		return -1;
+	if (mkdirat(dir->root, name, 0700) < 0 && errno != EEXIST)
+		return fail_sys(dir, errno, "make", name, err);
+	return sync_folder(dir, parent, err);
+}
+
+static int open_new(struct dir_backend *dir, const char *name)
+{
+	return openat(dir->root, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
+static int dir_put_begin(struct bak_backend *be, const char *tmp, struct bak_put **out_put,
+			 struct bak_error *err)
+{
+	struct dir_backend *dir = dir_of(be);
+	size_t len = strlen("tmp/") + strlen(tmp) + 1;
+	struct dir_put *put = calloc(1, sizeof *put + len);
+	if (!put)
+		return bak_error_nomem(err);
+	put->base.backend = be;
+	snprintf(put->name, len, "tmp/%s", tmp);
+	put->fd = open_new(dir, put->name);
+	/* Copies of a repository made by other tools may lack folders that were empty. */
+	if (put->fd < 0 && errno == ENOENT && dir_make_folder(be, "tmp", err) == 0)
+		put->fd = open_new(dir, put->name);
+	if (put->fd < 0) {
+		int e = errno;
+		fail_sys(dir, e, "create", put->name, err);
+		free(put);
+		return -1;
+	}
+	*out_put = &put->base;
+	return 0;
+}
+
+static int dir_put_write(struct bak_put *base, const void *p, size_t len, struct bak_error *err)
+{
+	struct dir_put *put = (struct dir_put *)base;
+	const uint8_t *from = p;
+	while (len > 0) {
+		ssize_t n = write(put->fd, from, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail_write(dir_of(base->backend), errno, len, put->name, err);
+		from += n;
+		len -= (size_t)n;
+		put->written += (size_t)n;
+	}
+	return 0;
+}
+
+static void dir_put_abort(struct bak_put *base)
+{
+	struct dir_put *put = (struct dir_put *)base;
+	if (!put)
+		return;
+	if (put->fd >= 0)
+		close(put->fd);
+	unlinkat(dir_of(base->backend)->root, put->name, 0);
+	free(put);
+}
+
+/* 0, or an errno: EEXIST when the name is taken. Where the file system cannot rename without
+ * replacing, a second name does what the rename would, and the first one goes. */
+static int rename_new(int root, const char *from, const char *to)
+{
+	if (renameat2(root, from, root, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
+		return errno;
+	if (linkat(root, from, root, to, 0) < 0)
+		return errno;
+	unlinkat(root, from, 0);
+	return 0;
+}
+
+/* fsync and close; both may be the first to say that the disk is full. */
+static int finish_file(struct dir_backend *dir, struct dir_put *put, struct bak_error *err)
+{
+	int e = fsync(put->fd) < 0 ? errno : 0;
+	int fd = put->fd;
+	put->fd = -1;
+	if (close(fd) < 0 && !e)
+		e = errno;
+	return e ? fail_write(dir, e, put->written, put->name, err) : 0;
+}
+
+static int dir_put_commit(struct bak_put *base, const char *name, struct bak_error *err)
+{
+	struct dir_put *put = (struct dir_put *)base;
+	struct dir_backend *dir = dir_of(base->backend);
+	char folder[PATH_MAX];
+	int result = -1;
+	parent_of(name, folder, sizeof folder);
+	if (finish_file(dir, put, err) < 0)
+		goto fail;
+	int e = rename_new(dir->root, put->name, name);
+	if (e == ENOENT && *folder) {
+		if (dir_make_folder(base->backend, folder, err) < 0)
+			goto fail;
+		e = rename_new(dir->root, put->name, name);
+	}
+	if (e == EEXIST) {
+		result = 0;
+		goto fail;
+	}
+	if (e) {
+		fail_sys(dir, e, "rename to", name, err);
+		goto fail;
+	}
+	free(put);
+	return sync_folder(dir, folder, err) < 0 ? -1 : 1;
+
+fail: /* also "taken": what was written goes */
+	dir_put_abort(base);
+	return result;
+}
+
+struct listing {
+	struct dir_backend *dir;
+	bak_list_fn *fn;
+	void *ctx;
+	struct bak_error *err;
+};
+
+static int list_folder(const struct listing *listing, const char *folder, int depth);
+
+static int list_entry(const struct listing *listing, DIR *open_dir, const char *folder,
+		      const struct dirent *entry, int depth)
+{
+	char name[PATH_MAX];
+	struct stat st;
+	int n = snprintf(name, sizeof name, "%s%s%s", folder, *folder ? "/" : "", entry->d_name);
+	/* Files that begin with a dot are the file system's own (.nfs...), never objects. */
+	if (entry->d_name[0] == '.' || n >= (int)sizeof name)
+		return 0;
+	if (fstatat(dirfd(open_dir), entry->d_name, &st, 0) < 0)
+		return errno == ENOENT ? 0
+				       : fail_sys(listing->dir, errno, "stat", name, listing->err);
+	if (S_ISDIR(st.st_mode))
+		return list_folder(listing, name, depth + 1);
+	return S_ISREG(st.st_mode) ? listing->fn(listing->ctx, name, (uint64_t)st.st_size) : 0;
+}
+
+static int list_folder(const struct listing *listing, const char *folder, int depth)
+{
+	struct dir_backend *dir = listing->dir;
+	if (depth > DIR_MAX_DEPTH)
+		return 0;
+	int fd = openat(dir->root, *folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : fail_sys(dir, errno, "open", folder, listing->err);
+	DIR *open_dir = fdopendir(fd);
+	if (!open_dir) {
+		close(fd);
+		return bak_error_nomem(listing->err);
+	}
+	int result = 0;
+	for (;;) {
+		errno = 0;
+		const struct dirent *entry = readdir(open_dir);
+		if (!entry) {
+			if (errno)
+				result = fail_sys(dir, errno, "list", folder, listing->err);
+			break;
+		}
+		result = list_entry(listing, open_dir, folder, entry, depth);
+		if (result)
+			break;
+	}
+	closedir(open_dir);
+	return result;
+}
+
+static int dir_list(struct bak_backend *be, const char *prefix, bak_list_fn *fn, void *ctx,
+		    struct bak_error *err)
+{
+	struct listing listing = {dir_of(be), fn, ctx, err};
+	return list_folder(&listing, prefix, 0);
+}
+
+static int dir_remove(struct bak_backend *be, const char *name, struct bak_error *err)
+{
+	struct dir_backend *dir = dir_of(be);
+	char folder[PATH_MAX];
+	if (unlinkat(dir->root, name, 0) < 0)
+		return errno == ENOENT ? 0 : fail_sys(dir, errno, "remove", name, err);
+	parent_of(name, folder, sizeof folder);
+	return sync_folder(dir, folder, err) < 0 ? -1 : 1;
+}
+
+static int dir_space(struct bak_backend *be, uint64_t *out_free, uint64_t *out_total,
+		     struct bak_error *err)
+{
+	struct statvfs fs;
+	if (fstatvfs(dir_of(be)->root, &fs) < 0)
+		return fail_sys(dir_of(be), errno, "ask for the space of", "", err);
+	*out_free = (uint64_t)fs.f_bavail * fs.f_frsize;
+	*out_total = (uint64_t)fs.f_blocks * fs.f_frsize;
+	return 0;
+}
+
+static void dir_close(struct bak_backend *be)
+{
+	struct dir_backend *dir = dir_of(be);
+	close(dir->root);
+	free(dir->path);
+	free(dir);
+}
+
+static const struct bak_backend_ops dir_ops = {
+	.get = dir_get,
+	.size = dir_size,
+	.put_begin = dir_put_begin,
+	.put_write = dir_put_write,
+	.put_commit = dir_put_commit,
+	.put_abort = dir_put_abort,
+	.list = dir_list,
+	.remove = dir_remove,
+	.make_folder = dir_make_folder,
+	.space = dir_space,
+	.close = dir_close,
+};
+
+int bak_backend_dir_open(const char *path, bool create, struct bak_backend **out_backend,
+			 struct bak_error *err)
+{
+	if (create && mkdir(path, 0700) < 0 && errno != EEXIST)
+		return bak_error_sys(err, errno, "cannot make %s", path);
+	int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return bak_error_sys(err, errno, "cannot open %s", path);
+	struct dir_backend *dir = calloc(1, sizeof *dir);
+	char *copy = strdup(path);
+	if (!dir || !copy) {
+		free(dir);
+		free(copy);
+		close(root);
+		return bak_error_nomem(err);
+	}
+	dir->base.ops = &dir_ops;
+	dir->root = root;
+	dir->path = copy;
+	*out_backend = &dir->base;
+	return 0;
+}
