@@ -49,6 +49,10 @@ int bak_source_page(struct bak_source *source, const struct bak_ref *ref,
 		    const struct bak_page **out, struct bak_pin **out_pin, struct bak_error *err);
 int bak_source_names(struct bak_source *source, const struct bak_ref *ref,
 		     const struct bak_names **out, struct bak_pin **out_pin, struct bak_error *err);
+/* A folder's top object, whichever it is: one of the two is NULL. */
+int bak_source_folder(struct bak_source *source, const struct bak_ref *ref,
+		      const struct bak_page **out_page, const struct bak_names **out_names,
+		      struct bak_pin **out_pin, struct bak_error *err);
 int bak_source_links(struct bak_source *source, const struct bak_ref *ref,
 		     const struct bak_links **out, struct bak_pin **out_pin, struct bak_error *err);
 int bak_source_link_names(struct bak_source *source, const struct bak_ref *ref,
@@ -61,6 +65,10 @@ int bak_source_inner(struct bak_source *source, const struct bak_ref *ref,
 /* The kind of object at ref (its prefix). */
 int bak_source_kind(struct bak_source *source, const struct bak_ref *ref,
 		    enum bak_object_kind *out_kind, struct bak_error *err);
+/* The bytes of the object at ref (without its prefix), unparsed: for comparing. */
+int bak_source_object(struct bak_source *source, const struct bak_ref *ref,
+		      enum bak_object_kind *out_kind, const uint8_t **out_payload,
+		      uint32_t *out_len, struct bak_pin **out_pin, struct bak_error *err);
 /* One more reference to the same thing. */
 struct bak_pin *bak_pin_dup(struct bak_pin *pin);
 void bak_pin_put(struct bak_pin *pin); /* NULL is fine */
