@@ -45,37 +45,46 @@ static const struct bak_link *link_in_page(const struct bak_links *links, uint64
 	return NULL;
 }
 
-/* 1 and the link, pinned; 0 no such; -1. */
-static int find_link(const struct bak_tree *tree, uint64_t number, const struct bak_link **out,
-		     struct bak_pin **out_pin, struct bak_error *err)
+int bak_link_page_ref(const struct bak_tree *tree, uint64_t number, struct bak_ref *out_ref,
+		      struct bak_error *err)
 {
-	struct bak_ref ref = tree->snapshot->link_table;
+	*out_ref = tree->snapshot->link_table;
 	if (tree->snapshot->links == 0)
 		return 0;
 	for (int level = 0; level < MAX_LEVELS; level++) {
 		enum bak_object_kind kind;
-		if (bak_source_kind(tree->source, &ref, &kind, err) < 0)
-			return -1;
-		if (kind != BAK_OBJECT_LINK_NAMES) {
-			const struct bak_links *links;
-			if (bak_source_links(tree->source, &ref, &links, out_pin, err) < 0)
-				return -1;
-			*out = link_in_page(links, number);
-			if (*out)
-				return 1;
-			bak_pin_put_ptr(out_pin);
-			return 0;
-		}
 		const struct bak_link_names *names;
 		BAK_AUTO(bak_pin_put_ptr) struct bak_pin *pin = NULL;
-		if (bak_source_link_names(tree->source, &ref, &names, &pin, err) < 0)
+		if (bak_source_kind(tree->source, out_ref, &kind, err) < 0)
+			return -1;
+		if (kind != BAK_OBJECT_LINK_NAMES)
+			return 1;
+		if (bak_source_link_names(tree->source, out_ref, &names, &pin, err) < 0)
 			return -1;
 		ptrdiff_t line = link_line(names, number);
 		if (line < 0)
 			return 0;
-		ref = names->lines[line].ref;
+		*out_ref = names->lines[line].ref;
 	}
 	return bak_error_set(err, BAK_CORRUPT, "link table nested too deeply");
+}
+
+/* 1 and the link, pinned; 0 no such; -1. */
+static int find_link(const struct bak_tree *tree, uint64_t number, const struct bak_link **out,
+		     struct bak_pin **out_pin, struct bak_error *err)
+{
+	struct bak_ref ref;
+	const struct bak_links *links;
+	int rc = bak_link_page_ref(tree, number, &ref, err);
+	if (rc <= 0)
+		return rc;
+	if (bak_source_links(tree->source, &ref, &links, out_pin, err) < 0)
+		return -1;
+	*out = link_in_page(links, number);
+	if (*out)
+		return 1;
+	bak_pin_put_ptr(out_pin);
+	return 0;
 }
 
 int bak_tree_link(const struct bak_tree *tree, uint64_t number, struct bak_found *out,
@@ -129,8 +138,8 @@ typedef ptrdiff_t choose_fn(const struct bak_names *names, const void *want, uin
 /* From a folder's top object to one page: 1 and the page, pinned, and how many entries (with what
  * is below them) come before it; 0 when choose finds no line; -1. */
 static int descend(const struct bak_tree *tree, const struct bak_ref *dir, choose_fn *choose,
-		   const void *want, const struct bak_page **out_page, uint64_t *out_base,
-		   struct bak_pin **out_pin, struct bak_error *err)
+		   const void *want, const struct bak_page **out_page, struct bak_ref *out_ref,
+		   uint64_t *out_base, struct bak_pin **out_pin, struct bak_error *err)
 {
 	struct bak_ref ref = *dir;
 	*out_base = 0;
@@ -141,6 +150,8 @@ static int descend(const struct bak_tree *tree, const struct bak_ref *dir, choos
 			return -1;
 		if (*out_page) {
 			*out_pin = pin;
+			if (out_ref)
+				*out_ref = ref;
 			return 1;
 		}
 		ptrdiff_t line = choose(names, want, *out_base);
@@ -226,7 +237,7 @@ int bak_folder_lookup(const struct bak_tree *tree, const struct bak_ref *dir, co
 	uint64_t base;
 	if (dir->len == 0)
 		return 0;
-	int rc = descend(tree, dir, line_of_name, &want, &page, &base, &pin, err);
+	int rc = descend(tree, dir, line_of_name, &want, &page, NULL, &base, &pin, err);
 	if (rc <= 0)
 		return rc;
 	ptrdiff_t i = entry_of_name(page, &want);
@@ -237,6 +248,18 @@ int bak_folder_lookup(const struct bak_tree *tree, const struct bak_ref *dir, co
 	return fill_found(tree, page, (size_t)i, base, pin, out, err) < 0 ? -1 : 1;
 }
 
+int bak_folder_page_ref(const struct bak_tree *tree, const struct bak_ref *dir, const char *name,
+			size_t name_len, struct bak_ref *out_ref, struct bak_error *err)
+{
+	struct name want = {name, name_len};
+	const struct bak_page *page;
+	BAK_AUTO(bak_pin_put_ptr) struct bak_pin *pin = NULL;
+	uint64_t base;
+	if (dir->len == 0)
+		return 0;
+	return descend(tree, dir, line_of_name, &want, &page, out_ref, &base, &pin, err);
+}
+
 int bak_folder_at(const struct bak_tree *tree, const struct bak_ref *dir, uint64_t n,
 		  struct bak_found *out, struct bak_error *err)
 {
@@ -245,7 +268,7 @@ int bak_folder_at(const struct bak_tree *tree, const struct bak_ref *dir, uint64
 	uint64_t base, want = n - 1;
 	if (dir->len == 0 || n == 0)
 		return 0;
-	int rc = descend(tree, dir, line_of_number, &want, &page, &base, &pin, err);
+	int rc = descend(tree, dir, line_of_number, &want, &page, NULL, &base, &pin, err);
 	if (rc <= 0)
 		return rc;
 	if (want - base >= page->preorder[page->n]) {
@@ -341,8 +364,8 @@ static int cursor_page(struct bak_cursor *c, struct bak_error *err)
 	c->page = NULL;
 	if (c->dir.len == 0)
 		return 0;
-	int rc = descend(&c->tree, &c->dir, line_of_number, &c->next, &c->page, &c->base, &c->pin,
-			 err);
+	int rc = descend(&c->tree, &c->dir, line_of_number, &c->next, &c->page, NULL, &c->base,
+			 &c->pin, err);
 	if (rc <= 0 || c->next - c->base >= c->page->preorder[c->page->n]) {
 		bak_pin_put_ptr(&c->pin);
 		c->page = NULL;
@@ -395,7 +418,7 @@ int bak_folder_subdirs(const struct bak_tree *tree, const struct bak_ref *dir, u
 		const struct bak_page *page;
 		BAK_AUTO(bak_pin_put_ptr) struct bak_pin *pin = NULL;
 		uint64_t base;
-		int rc = descend(tree, dir, line_of_number, &next, &page, &base, &pin, err);
+		int rc = descend(tree, dir, line_of_number, &next, &page, NULL, &base, &pin, err);
 		if (rc <= 0)
 			return rc;
 		if (next - base >= page->preorder[page->n])

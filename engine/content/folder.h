@@ -33,6 +33,9 @@ void bak_found_release(struct bak_found *found);
 /* 1 found, 0 no such name, -1. out must be released or in its initial state. */
 int bak_folder_lookup(const struct bak_tree *tree, const struct bak_ref *dir, const char *name,
 		      size_t name_len, struct bak_found *out, struct bak_error *err);
+/* The page of the folder in which the name stands or would stand: 1, 0 empty folder, -1. */
+int bak_folder_page_ref(const struct bak_tree *tree, const struct bak_ref *dir, const char *name,
+			size_t name_len, struct bak_ref *out_ref, struct bak_error *err);
 /* The entry of the folder whose subtree holds relative preorder number n (1 ...): out->preorder is
  * the entry's own; when it equals n the entry is the one, else descend with n - out->preorder. */
 int bak_folder_at(const struct bak_tree *tree, const struct bak_ref *dir, uint64_t n,
@@ -47,6 +50,10 @@ int bak_tree_path(const struct bak_tree *tree, const char *path, struct bak_foun
 /* An inode of the link table: 1, 0, -1. Fills entry.inode, nlink, link; name is empty. */
 int bak_tree_link(const struct bak_tree *tree, uint64_t number, struct bak_found *out,
 		  struct bak_error *err);
+
+/* The link page in which the number stands or would stand: 1, 0 no link table, -1. */
+int bak_link_page_ref(const struct bak_tree *tree, uint64_t number, struct bak_ref *out_ref,
+		      struct bak_error *err);
 
 /* In order. */
 struct bak_cursor;

@@ -44,11 +44,13 @@ void bak_totals_add_entry(struct bak_totals *totals, const struct bak_entry *ent
 	size_t name_len = bak_name_escaped_len(entry->name, entry->name_len, &escaped);
 	totals->entries++;
 	if (entry->inode.type == BAK_TYPE_FILE) {
+		if (!entry->linked)
+			totals->bytes += entry->inode.size;
+		if (entry->inode.flags & BAK_INODE_NOSUM)
+			return;
 		totals->files++;
 		totals->escaped += escaped;
 		totals->sums_len += SUM_LINE_FIXED + name_len + escaped;
-		if (!entry->linked)
-			totals->bytes += entry->inode.size;
 		return;
 	}
 	if (entry->inode.type != BAK_TYPE_DIR)

@@ -24,10 +24,10 @@
  * links below it.
  *
  * Totals count what lies under a reference: `entries` all names at any depth; `files` the names of
- * regular files, hard-linked ones included; `bytes` the sizes of regular files that are not
- * hard-linked (those are counted in the snapshot, once); `sums_len` the length of the files' lines
- * in a SHA256SUMS relative to that folder, `escaped` how many of them begin with a backslash (GNU
- * escaping: names with backslash, newline or CR).
+ * regular files that have a SHA-256, hard-linked ones included; `bytes` the sizes of regular files
+ * that are not hard-linked (those are counted in the snapshot, once); `sums_len` the length of the
+ * files' lines in a SHA256SUMS relative to that folder, `escaped` how many of them begin with a
+ * backslash (GNU escaping: names with backslash, newline or CR).
  *
  * Preorder numbers: a folder's own number is p; its first entry's is p + 1; the next entry's is
  * that of the one before plus 1 plus its totals.entries.
@@ -51,6 +51,7 @@ enum bak_type {
 
 #define BAK_INODE_CHANGED 1u /* the file changed while it was read */
 #define BAK_INODE_REREAD 2u  /* not trusted as unchanged next time */
+#define BAK_INODE_NOSUM 4u   /* has no SHA-256 */
 
 struct bak_totals {
 	uint64_t entries, files, escaped, bytes, sums_len;
