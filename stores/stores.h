@@ -35,6 +35,7 @@ enum bak_option_kind {
 	BAK_OPTION_DURATION, /* seconds, or with s, m, h, d behind */
 	BAK_OPTION_LIST,     /* may be given several times */
 	BAK_OPTION_SECRET,   /* text that never goes into a log or an error */
+	BAK_OPTION_CHOICE,   /* one of `choices` */
 };
 
 /* The options of a driver, as data: the configuration checks them, man and --help are held
@@ -45,6 +46,7 @@ struct bak_store_option {
 	bool required;
 	const char *fallback; /* as it would be written, NULL for none */
 	const char *help;     /* one line */
+	const char *choices;  /* CHOICE: separated by '|' */
 };
 
 /* A configured store: its section as pairs; values checked against the driver's options. */
@@ -77,7 +79,20 @@ struct bak_store_env {
 	int (*cancelled)(void *ctx);
 	int (*point_of_no_return)(void *ctx, struct bak_error *err);
 	bool force; /* other people's connections may be ended */
+	/* A backup of data too broken for the driver's own way may store it as it lies there, with
+	 * facts["raw"] = true: set for the copy that a job makes before it restores. */
+	bool raw_ok;
+	/* Real path of the repository, never backed up; NULL if it is not on this machine. */
+	const char *repo_path;
 };
+/* Callbacks that may be NULL, called; the text is one line, cut if need be. */
+void bak_store_log(const struct bak_store_env *env, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+void bak_store_warn(const struct bak_store_env *env, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* -1 and BAK_CANCELLED when the caller wants to stop. */
+int bak_store_check_cancelled(const struct bak_store_env *env, struct bak_error *err);
+int bak_store_no_return(const struct bak_store_env *env, struct bak_error *err);
 
 struct bak_store_probe {
 	char version[128]; /* of the server or format, "" if there is none */
@@ -92,6 +107,9 @@ struct bak_restore_from {
 	const char *const *only; /* paths in the snapshot; n_only 0: everything */
 	size_t n_only;
 };
+/* What the driver left in `facts` when the snapshot was made: a new reference, {} if there is
+ * nothing of the kind; NULL for lack of memory. */
+json_t *bak_snapshot_facts(const struct bak_snapshot *snapshot);
 
 struct bak_store_driver {
 	const char *name;    /* as in type = NAME */
@@ -134,5 +152,8 @@ extern const struct bak_store_option bak_store_common_options[];
 int bak_store_conf_check(const struct bak_store_conf *conf, size_t *out_pair,
 			 struct bak_error *err);
 void bak_store_conf_release(struct bak_store_conf *conf);
+
+/* "30", "30s", "5m", "2h", "1d" to milliseconds; false for anything else. */
+bool bak_duration_parse(const char *text, uint64_t *out_ms);
 
 #endif
