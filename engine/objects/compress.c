@@ -75,7 +75,7 @@ static int probe(struct bak_seg_codec *codec, const uint8_t *raw, size_t len,
 		return zstd_failed(plain, err);
 	size_t best = plain < SAMPLE_LEN ? plain : SAMPLE_LEN;
 	*out_verdict = best <= worth(SAMPLE_LEN) ? PLAIN : STORE;
-	if (plain < SAMPLE_LEN * 7 / 10)
+	if (plain < SAMPLE_LEN / 2)
 		return 0;
 	for (unsigned n = 4; n <= 8; n += 4) {
 		size_t estimate = bak_filter_estimate(n, sample, SAMPLE_LEN);
