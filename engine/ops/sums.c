@@ -1,0 +1,186 @@
+/* Checksum files, and the JSON of runs: see sums.h. */
+#include "engine/ops/sums.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+uint64_t bak_sums_len(const struct bak_totals *totals, size_t prefix_len)
+{
+	return totals->sums_len + totals->files * prefix_len;
+}
+
+struct sums {
+	const struct bak_tree *tree;
+	const char *prefix;
+	struct bak_buf path; /* escaped, with a '/' behind each folder */
+	bool escaped;        /* something in path needed it */
+	struct bak_buf *out;
+};
+
+static int append_escaped(struct bak_buf *out, const char *name, size_t len, bool *out_escaped)
+{
+	for (size_t i = 0; i < len; i++) {
+		const char *as = name[i] == '\\'   ? "\\\\"
+				 : name[i] == '\n' ? "\\n"
+				 : name[i] == '\r' ? "\\r"
+						   : NULL;
+		*out_escaped |= as != NULL;
+		if (bak_buf_append(out, as ? as : &name[i], as ? 2 : 1) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int sum_line(struct sums *s, const struct bak_entry *entry)
+{
+	static const char empty[] =
+		"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+	char hex[65];
+	bool escaped = s->escaped;
+	size_t len = s->path.len;
+	bak_hex(hex, entry->inode.sha256, 32);
+	int bad = append_escaped(&s->path, entry->name, entry->name_len, &escaped) < 0 ||
+		  (escaped && bak_buf_append(s->out, "\\", 1) < 0) ||
+		  bak_buf_append(s->out, entry->inode.size ? hex : empty, 64) < 0 ||
+		  bak_buf_append(s->out, "  ", 2) < 0 ||
+		  bak_buf_append(s->out, s->prefix, strlen(s->prefix)) < 0 ||
+		  bak_buf_append(s->out, s->path.p, s->path.len) < 0 ||
+		  bak_buf_append(s->out, "\n", 1) < 0;
+	s->path.len = len;
+	return bad ? -1 : 0;
+}
+
+static int sum_folder(struct sums *s, const struct bak_ref *dir, struct bak_error *err);
+
+static int sum_entry(struct sums *s, const struct bak_entry *entry, struct bak_error *err)
+{
+	if (entry->inode.type == BAK_TYPE_FILE && !(entry->inode.flags & BAK_INODE_NOSUM))
+		return sum_line(s, entry) < 0 ? bak_error_nomem(err) : 0;
+	if (entry->inode.type != BAK_TYPE_DIR || entry->inode.totals.files == 0)
+		return 0;
+	size_t len = s->path.len;
+	bool escaped = s->escaped;
+	struct bak_ref dir = entry->inode.dir;
+	if (append_escaped(&s->path, entry->name, entry->name_len, &s->escaped) < 0 ||
+	    bak_buf_append(&s->path, "/", 1) < 0)
+		return bak_error_nomem(err);
+	int rc = sum_folder(s, &dir, err);
+	s->path.len = len;
+	s->escaped = escaped;
+	return rc;
+}
+
+static int sum_folder(struct sums *s, const struct bak_ref *dir, struct bak_error *err)
+{
+	struct bak_cursor *cursor;
+	const struct bak_found *found;
+	if (bak_cursor_open(s->tree, dir, 1, &cursor, err) < 0)
+		return -1;
+	int rc;
+	while ((rc = bak_cursor_next(cursor, &found, err)) == 1)
+		if (sum_entry(s, &found->entry, err) < 0) {
+			rc = -1;
+			break;
+		}
+	bak_cursor_close(cursor);
+	return rc;
+}
+
+int bak_sums_text(const struct bak_tree *tree, const char *prefix, struct bak_buf *out,
+		  struct bak_error *err)
+{
+	struct sums s = {.tree = tree, .prefix = prefix, .out = out};
+	int rc = sum_folder(&s, &tree->snapshot->root.dir, err);
+	bak_buf_release(&s.path);
+	return rc;
+}
+
+/* --- the manifest of a run --- */
+
+struct run {
+	const char *id;
+	json_t *stores;
+	uint64_t first; /* number of its first snapshot, 0 none */
+	json_int_t files, bytes, added;
+	char *type, *description;
+	int64_t stamp;
+};
+
+static int run_row(void *ctx, const struct bak_snapshot_row *row)
+{
+	struct run *run = ctx;
+	char stamp[BAK_STAMP_LEN + 1];
+	if (strcmp(row->run, run->id) != 0)
+		return 0;
+	bak_stamp_format(row->stamp, stamp);
+	json_t *store = json_pack("{s:I, s:s, s:s, s:I, s:I}", "snapshot", (json_int_t)row->number,
+				  "stamp", stamp, "driver", row->driver, "files",
+				  (json_int_t)row->files, "bytes", (json_int_t)row->bytes);
+	if (!store || json_object_set_new(run->stores, row->store, store) < 0)
+		return -1;
+	run->files += (json_int_t)row->files;
+	run->bytes += (json_int_t)row->bytes;
+	run->added += (json_int_t)row->added;
+	if (run->first == 0) {
+		run->first = row->number;
+		run->stamp = row->run_stamp;
+		run->type = strdup(row->type);
+		run->description = strdup(row->description);
+	}
+	return 0;
+}
+
+/* The stores that the run set out to do and that have no snapshot in it. */
+static int missing_stores(struct bak_repo *repo, const struct run *run, json_t *missing,
+			  struct bak_error *err)
+{
+	struct bak_snapshot snapshot = {0};
+	int rc = bak_repo_snapshot(repo, run->first, &snapshot, err);
+	for (size_t i = 0; rc == 1 && i < snapshot.n_stores; i++)
+		if (!json_object_get(run->stores, snapshot.stores[i]))
+			json_array_append_new(missing, json_string(snapshot.stores[i]));
+	bak_snapshot_release(&snapshot);
+	return rc < 0 ? -1 : 0;
+}
+
+static json_t *run_json(const struct run *run, json_t *missing)
+{
+	char stamp[BAK_STAMP_LEN + 1], time[BAK_TIME_LEN + 1];
+	bak_stamp_format(run->stamp, stamp);
+	bak_time_format(run->stamp, time);
+	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:{s:I, s:I, s:I}}", "bakfs", 1,
+			 "run", run->id, "stamp", stamp, "time", time, "type",
+			 run->type ? run->type : "", "description",
+			 run->description ? run->description : "", "stores", run->stores, "missing",
+			 missing, "totals", "files", run->files, "bytes", run->bytes, "added",
+			 run->added);
+}
+
+int bak_run_manifest(struct bak_repo *repo, const char *run_id, struct bak_buf *out,
+		     struct bak_error *err)
+{
+	struct run run = {.id = run_id, .stores = json_object()};
+	json_t *missing = json_array(), *json = NULL;
+	char *text = NULL;
+	int rc = -1;
+	if (!run.stores || !missing)
+		bak_error_nomem(err);
+	else if (bak_index_each_snapshot(bak_repo_index(repo), NULL, run_row, &run, err) < 0 ||
+		 (run.first && missing_stores(repo, &run, missing, err) < 0))
+		rc = -1;
+	else if (run.first == 0)
+		bak_error_set(err, BAK_NOT_FOUND, "no run %s", run_id);
+	else if (!(json = run_json(&run, missing)) ||
+		 !(text = json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS)) ||
+		 bak_buf_append(out, text, strlen(text)) < 0 || bak_buf_append(out, "\n", 1) < 0)
+		bak_error_nomem(err);
+	else
+		rc = 0;
+	free(text);
+	free(run.type);
+	free(run.description);
+	json_decref(json);
+	json_decref(missing);
+	json_decref(run.stores);
+	return rc;
+}
