@@ -585,6 +585,8 @@ int bak_file_writer_extents(struct bak_file_writer *fw, const struct bak_extent 
 	for (size_t i = 0; i < n; i++) {
 		if (extents[i].len == 0 || extents[i].len > UINT32_MAX)
 			return bak_error_set(err, BAK_BUG, "extent of impossible length");
+		if (extents[i].kind == BAK_EXTENT_HOLE)
+			fw->hole_bytes += extents[i].len;
 		len += extents[i].len;
 		if (len >= fw->conf.span || i + 1 == n) {
 			if (store_given(fw, extents + first, i + 1 - first, len, err) < 0)
@@ -621,4 +623,9 @@ int bak_file_writer_finish(struct bak_file_writer *fw, struct bak_content *out_c
 		return 0;
 	}
 	return bak_lines_finish(&fw->lines, out_content, err);
+}
+
+bool bak_file_writer_solid(const struct bak_file_writer *fw)
+{
+	return fw->hole_bytes == 0;
 }

@@ -42,5 +42,7 @@ int bak_file_writer_extents(struct bak_file_writer *fw, const struct bak_extent 
 int bak_file_writer_finish(struct bak_file_writer *fw, struct bak_content *out_content,
 			   uint64_t *out_size, uint8_t out_sha256[32], bool *out_summed,
 			   struct bak_error *err);
+/* After finish: no byte of it is a hole. */
+bool bak_file_writer_solid(const struct bak_file_writer *fw);
 
 #endif

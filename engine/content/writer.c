@@ -420,6 +420,8 @@ int bak_writer_file_end(struct bak_writer *w, const struct bak_source_inode *fin
 		return -1;
 	if (!summed)
 		inode.flags |= BAK_INODE_NOSUM;
+	if (bak_file_writer_solid(w->file))
+		inode.flags |= BAK_INODE_SOLID;
 	if (inode.ctime_s >= w->conf.scan_start_s || (inode.flags & BAK_INODE_CHANGED))
 		inode.flags |= BAK_INODE_REREAD;
 	w->in_file = false;

@@ -7,8 +7,8 @@
  *   u8 type: 1 file, 2 folder, 3 symlink, 4 FIFO, 5 character device, 6 block device, 7 socket
  * (never written), + 0x80 when the inode stands in the link table linked: varint link number else:
  * inode (below) Inode: varint mode (the 12 permission bits), varint uid, varint gid, zigzag mtime
- * seconds, varint ns, zigzag ctime seconds, varint ns, varint ino, u8 flags (1 changed while it was
- * read, 2 to be read again next time), varint length of the xattr block, the block: (varint length,
+ * seconds, varint ns, zigzag ctime seconds, varint ns, varint ino, u8 flags (BAK_INODE_*
+ * below), varint length of the xattr block, the block: (varint length,
  * name, varint length, value) until its end, sorted by name; then by type file: varint size; size >
  * 0: 32 bytes SHA-256, u8 content kind (enum bak_content_kind; extents: u8 extent kind, and for
  * bytes varint run, varint counter, varint off; a single extent is as long as the file; others:
@@ -52,6 +52,7 @@ enum bak_type {
 #define BAK_INODE_CHANGED 1u /* the file changed while it was read */
 #define BAK_INODE_REREAD 2u  /* not trusted as unchanged next time */
 #define BAK_INODE_NOSUM 4u   /* has no SHA-256 */
+#define BAK_INODE_SOLID 8u   /* a file without holes: all of its size is allocated */
 
 struct bak_totals {
 	uint64_t entries, files, escaped, bytes, sums_len;
