@@ -39,7 +39,7 @@ struct bak_backup_conf {
 int bak_backup_begin(struct bak_run *run, const struct bak_backup_conf *conf,
 		     struct bak_backup **out_backup, struct bak_error *err);
 struct bak_writer *bak_backup_writer(struct bak_backup *backup);
-/* facts: the driver's own, a JSON object (borrowed): goes into the manifest as "store". warnings: a
+/* facts: the driver's own, a JSON object (borrowed): goes into the manifest as "data". warnings: a
  * JSON array of strings or NULL. Finishes the writer and commits. */
 int bak_backup_commit(struct bak_backup *backup, json_t *facts, json_t *warnings,
 		      uint64_t *out_number, struct bak_error *err);

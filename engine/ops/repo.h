@@ -66,6 +66,10 @@ int bak_repo_reindex(struct bak_repo *repo, uint64_t *out_packs, uint64_t *out_d
  * so in one line, NULL when all is well; the caller's to free. */
 int bak_repo_omissions(struct bak_repo *repo, char **out_text, struct bak_error *err);
 
+/* The number for the next snapshot: behind the highest of snapshots/, forgotten/ (as refreshed
+ * last) and what this machine ever saw. */
+int bak_repo_next_number(struct bak_repo *repo, uint64_t *out_number, struct bak_error *err);
+
 /* Loads snapshot and root. 1, 0 no such (or forgotten), -1. */
 int bak_repo_snapshot(struct bak_repo *repo, uint64_t number, struct bak_snapshot *out,
 		      struct bak_error *err);
