@@ -21,7 +21,10 @@ struct bak_extract_conf {
 	/* Told of each finished file and of what was skipped or damaged; may be NULL. why NULL:
 	 * fine. */
 	void (*progress)(void *ctx, const char *path, uint64_t bytes, const char *why);
-	void *progress_ctx;
+	/* Told the bytes written so far, now and then; non-zero: stop with BAK_CANCELLED. May be
+	 * NULL. */
+	int (*tick)(void *ctx, uint64_t bytes);
+	void *progress_ctx; /* of both */
 };
 struct bak_extract_result {
 	uint64_t files, bytes, damaged; /* damaged: files left out because they cannot be read */
