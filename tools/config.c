@@ -111,8 +111,7 @@ static bool parse_number(const char *text, uint64_t max, uint64_t *out)
 	return !errno && !*end && *out <= max;
 }
 
-/* A number with K, M, G or T (powers of 1024) behind it, perhaps followed by "B" or "iB". */
-static bool parse_size(const char *text, uint64_t *out)
+bool bak_parse_size(const char *text, uint64_t *out)
 {
 	static const char units[] = "KMGT";
 	const char *unit;
@@ -163,30 +162,14 @@ static int set_unsigned(struct parser *p, unsigned *slot, const char *value, uin
 	return 0;
 }
 
-/* "5", "90s", "2m", "1h" in seconds. */
 static int set_seconds(struct parser *p, unsigned *slot, const char *value)
 {
-	static const struct {
-		char suffix;
-		unsigned factor;
-	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}};
-	char digits[16];
-	size_t len = strlen(value), u;
-	unsigned factor = 1;
-	uint64_t n;
+	uint64_t ms;
 
-	for (u = 0; len && u < sizeof(units) / sizeof(units[0]); u++) {
-		if (value[len - 1] == units[u].suffix) {
-			factor = units[u].factor;
-			len--;
-			break;
-		}
-	}
-	snprintf(digits, sizeof(digits), "%.*s", (int)(len < sizeof(digits) ? len : 0), value);
-	if (!parse_number(digits, 86400 / factor, &n))
+	if (!bak_duration_parse(value, &ms) || ms > 86400000)
 		return fail_at(p, p->line, "\"%s\" is not a time from 0 to one day (5, 90s, 2m)",
 			       value);
-	*slot = (unsigned)n * factor;
+	*slot = (unsigned)(ms / 1000);
 	return 0;
 }
 
@@ -208,7 +191,7 @@ static int set_repository(struct parser *p, const char *key, const char *value)
 	if (!strcmp(key, "workers"))
 		return set_unsigned(p, &config->workers, value, 1024);
 	assert(!strcmp(key, "cache"));
-	if (!parse_size(value, &config->cache_bytes))
+	if (!bak_parse_size(value, &config->cache_bytes))
 		return fail_at(p, p->line, "\"%s\" is not a size such as 256M or 1G", value);
 	return 0;
 }

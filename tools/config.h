@@ -68,6 +68,9 @@ const struct bak_config_store *bak_config_store(const struct bak_config *config,
 int bak_config_add_adhoc(struct bak_config *config, const char *spec, const char *name,
 			 size_t *out_index, struct bak_error *err);
 
+/* A number, with K, M, G or T (powers of 1024) behind it, perhaps followed by "B" or "iB". */
+bool bak_parse_size(const char *text, uint64_t *out);
+
 /* The keys of [repository] and [mount], as data for messages and the tests of the man page. The
  * last one has key NULL. */
 struct bak_config_key {
