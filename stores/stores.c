@@ -315,7 +315,7 @@ json_t *bak_snapshot_facts(const struct bak_snapshot *snapshot)
 	json_t *manifest = snapshot->manifest
 				   ? json_loadb(snapshot->manifest, snapshot->manifest_len, 0, NULL)
 				   : NULL;
-	json_t *facts = json_object_get(manifest, "store");
+	json_t *facts = json_object_get(manifest, "data");
 
 	facts = json_is_object(facts) ? json_incref(facts) : json_object();
 	json_decref(manifest);
