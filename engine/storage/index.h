@@ -73,6 +73,12 @@ int bak_index_open(const char *path, struct bak_index **out_index, bool *out_fre
 		   struct bak_error *err);
 void bak_index_close(struct bak_index *index);
 
+/* One transaction around many changes (reindex): others see all of them or none. clear: begins by
+ * emptying everything, also when the file is malformed. Nothing else may use the index from this
+ * process until end. */
+int bak_index_begin(struct bak_index *index, bool clear, struct bak_error *err);
+int bak_index_end(struct bak_index *index, bool commit, struct bak_error *err);
+
 /* Everything that one pack says, in one transaction. rows are sorted inside as needed. */
 struct bak_pack_rows {
 	struct bak_pack_row pack;
@@ -130,6 +136,7 @@ int bak_index_highest(struct bak_index *index, uint64_t *out_number, struct bak_
  * our own count): what a mount polls. */
 int bak_index_version(struct bak_index *index, uint64_t *out_version, struct bak_error *err);
 
+/* What the packs hold: a segment or node with two copies counts twice. */
 struct bak_index_counts {
 	uint64_t packs, pack_bytes, segments, chunks, nodes, snapshots;
 };
