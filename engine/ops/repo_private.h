@@ -1,0 +1,48 @@
+/* The inside of an open repository, for the files of ops/ that make it up: repo.c, catalog.c,
+ * keys.c, resolve.c. Others use repo.h. */
+#ifndef BAK_OPS_REPO_PRIVATE_H
+#define BAK_OPS_REPO_PRIVATE_H
+
+#include "engine/ops/repo.h"
+
+#include <pthread.h>
+
+struct bak_range {
+	uint64_t first, last;
+};
+
+struct bak_repo {
+	struct bak_backend *backend;
+	bool owns_backend;
+	struct bak_keyring ring;
+	struct bak_index *index;
+	struct bak_source *source;
+	struct bak_chunk_conf chunk;
+	char *path, *cache_dir, *state_dir; /* the two with the repository's id in them */
+	char host[256];
+	char id_hex[2 * BAK_REPO_ID_BYTES + 1];
+	int scrypt_log_n;
+	void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
+	void *progress_ctx;
+
+	pthread_mutex_t lock;   /* one refresh at a time; guards what follows */
+	uint64_t highest;       /* ever seen by this machine */
+	struct bak_range *gone; /* forgotten ranges, as listed last */
+	size_t n_gone;
+	uint64_t *unreadable; /* snapshots that are there and do not open */
+	size_t n_unreadable;
+};
+
+/* Reads and writes <state dir>/highest. A state that cannot be written is no reason to fail. */
+void bak_state_load(struct bak_repo *repo);
+void bak_state_save(struct bak_repo *repo, uint64_t highest);
+
+/* Tries every slot: 1 opened, 0 none fits, -1 error. */
+int bak_keys_open(struct bak_backend *backend, const uint8_t repo_id[BAK_REPO_ID_BYTES],
+		  const struct bak_secret *secret, struct bak_keyring *out, struct bak_error *err);
+/* Writes a new slot. */
+int bak_keys_put(struct bak_backend *backend, const struct bak_keyring *ring,
+		 const struct bak_secret *secret, const char *label, int scrypt_log_n,
+		 char out_id[33], struct bak_error *err);
+
+#endif
