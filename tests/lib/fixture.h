@@ -20,8 +20,8 @@ struct bak_fixture {
 void bak_fixture_open(struct bak_fixture *fx);
 void bak_fixture_close(struct bak_fixture *fx);
 struct bak_writer *bak_fixture_writer(struct bak_fixture *fx, const struct bak_snapshot *previous);
-/* Finishes the writer, frees it, and makes a snapshot that reading functions take; release it with
- * bak_snapshot_release. added, new_bytes may be NULL. */
+/* Finishes the writer, frees it, and makes a snapshot that reading functions take; it owns
+ * nothing. added, new_bytes may be NULL. */
 void bak_fixture_finish(struct bak_fixture *fx, struct bak_writer *w, struct bak_snapshot *out,
 			uint64_t *added, uint64_t *new_bytes);
 

@@ -69,7 +69,6 @@ static void test_all_ways_agree(void **state)
 	assert_int_equal(bak_folder_lookup(&tree, &s.root.dir, "zzz", 3, &found, &err), 0);
 	assert_int_equal(bak_folder_at(&tree, &s.root.dir, expect, &found, &err), 0);
 	bak_found_release(&found);
-	bak_snapshot_release(&s);
 	bak_fixture_close(&fx);
 }
 
@@ -97,7 +96,6 @@ static void test_cursor_from_anywhere(void **state)
 		bak_cursor_close(cursor);
 		bak_found_release(&found);
 	}
-	bak_snapshot_release(&s);
 	bak_fixture_close(&fx);
 }
 
@@ -125,7 +123,6 @@ static void test_numbers_to_paths(void **state)
 			 0);
 	bak_found_release(&by_path);
 	bak_found_release(&by_number);
-	bak_snapshot_release(&s);
 	bak_fixture_close(&fx);
 }
 

@@ -94,7 +94,6 @@ static void test_sizes_and_kinds(void **state)
 	free(text);
 	free(random);
 	free(zeros);
-	bak_snapshot_release(&s);
 	bak_fixture_close(&fx);
 }
 
@@ -151,7 +150,6 @@ static void test_holes(void **state)
 	assert_int_equal(
 		bak_seek_data(fx.source, &found.entry.inode.content, 3u << 20, 0, &at, &err), 0);
 	bak_found_release(&found);
-	bak_snapshot_release(&s);
 	bak_fixture_close(&fx);
 }
 
@@ -178,8 +176,6 @@ static void test_known_bytes_cost_nothing(void **state)
 	assert_true(new_two < 300000);
 	expect_file(&fx, &two, "c", p + 1000000, BIG - 1000000);
 	free(p);
-	bak_snapshot_release(&one);
-	bak_snapshot_release(&two);
 	bak_fixture_close(&fx);
 }
 
@@ -220,7 +216,6 @@ static void test_unchanged_tree_adds_nothing(void **state)
 	bak_fixture_finish(&fx, w, &two, &added, NULL);
 	assert_int_equal(added, 0);
 	assert_true(bak_ref_equal(&one.root.dir, &two.root.dir));
-	bak_snapshot_release(&two);
 
 	/* One newer file: one page and what stands above it. */
 	w = bak_fixture_writer(&fx, &one);
@@ -238,8 +233,6 @@ static void test_unchanged_tree_adds_nothing(void **state)
 	assert_true(added > 0 && added < 60000);
 	expect_file(&fx, &two, "d/f02000", (const uint8_t *)"other", 5);
 	expect_file(&fx, &two, "d/f03999", (const uint8_t *)"f03999", 6);
-	bak_snapshot_release(&one);
-	bak_snapshot_release(&two);
 	bak_fixture_close(&fx);
 }
 
@@ -284,8 +277,6 @@ static void test_hard_links(void **state)
 	assert_int_equal(found.nlink, 2);
 	assert_int_equal(found.entry.link, first);
 	bak_found_release(&found);
-	bak_snapshot_release(&one);
-	bak_snapshot_release(&two);
 	bak_fixture_close(&fx);
 }
 
@@ -332,7 +323,6 @@ static void test_many_extents(void **state)
 	free(raw);
 	free(want);
 	free(extents);
-	bak_snapshot_release(&s);
 	bak_fixture_close(&fx);
 }
 
