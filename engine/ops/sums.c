@@ -9,11 +9,17 @@ uint64_t bak_sums_len(const struct bak_totals *totals, size_t prefix_len)
 	return totals->sums_len + totals->files * prefix_len;
 }
 
+/* The range that is wanted of the text; what comes before it is passed over by its length, which
+ * the totals tell without opening what lies below. */
 struct sums {
 	const struct bak_tree *tree;
 	const char *prefix;
+	size_t prefix_len;
 	struct bak_buf path; /* escaped, with a '/' behind each folder */
 	bool escaped;        /* something in path needed it */
+	struct bak_buf line;
+	uint64_t skip; /* bytes still to pass over */
+	size_t room;   /* bytes still wanted */
 	struct bak_buf *out;
 };
 
@@ -31,40 +37,86 @@ static int append_escaped(struct bak_buf *out, const char *name, size_t len, boo
 	return 0;
 }
 
-static int sum_line(struct sums *s, const struct bak_entry *entry)
+static bool pass_over(struct sums *s, uint64_t len)
+{
+	if (s->skip < len)
+		return false;
+	s->skip -= len;
+	return true;
+}
+
+/* Of all lines below something, as they come out under the path so far. */
+static uint64_t lines_len(const struct sums *s, const struct bak_totals *totals)
+{
+	return totals->sums_len + totals->files * (s->prefix_len + s->path.len) +
+	       (s->escaped ? totals->files - totals->escaped : 0);
+}
+
+static int make_line(struct sums *s, const struct bak_entry *entry, const struct bak_inode *inode)
 {
 	static const char empty[] =
 		"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 	char hex[65];
 	bool escaped = s->escaped;
 	size_t len = s->path.len;
-	bak_hex(hex, entry->inode.sha256, 32);
+	s->line.len = 0;
+	bak_hex(hex, inode->sha256, 32);
 	int bad = append_escaped(&s->path, entry->name, entry->name_len, &escaped) < 0 ||
-		  (escaped && bak_buf_append(s->out, "\\", 1) < 0) ||
-		  bak_buf_append(s->out, entry->inode.size ? hex : empty, 64) < 0 ||
-		  bak_buf_append(s->out, "  ", 2) < 0 ||
-		  bak_buf_append(s->out, s->prefix, strlen(s->prefix)) < 0 ||
-		  bak_buf_append(s->out, s->path.p, s->path.len) < 0 ||
-		  bak_buf_append(s->out, "\n", 1) < 0;
+		  (escaped && bak_buf_append(&s->line, "\\", 1) < 0) ||
+		  bak_buf_append(&s->line, inode->size ? hex : empty, 64) < 0 ||
+		  bak_buf_append(&s->line, "  ", 2) < 0 ||
+		  bak_buf_append(&s->line, s->prefix, s->prefix_len) < 0 ||
+		  bak_buf_append(&s->line, s->path.p, s->path.len) < 0 ||
+		  bak_buf_append(&s->line, "\n", 1) < 0;
 	s->path.len = len;
 	return bad ? -1 : 0;
+}
+
+static int sum_file(struct sums *s, const struct bak_entry *entry, struct bak_error *err)
+{
+	BAK_AUTO(bak_found_release) struct bak_found link = BAK_FOUND_INIT;
+	const struct bak_inode *inode = &entry->inode;
+	if (entry->linked) {
+		int rc = bak_tree_link(s->tree, entry->link, &link, err);
+		if (rc == 0)
+			bak_error_set(err, BAK_CORRUPT, "link %llu is not in the link table",
+				      (unsigned long long)entry->link);
+		if (rc <= 0)
+			return -1;
+		inode = &link.entry.inode;
+	}
+	if (inode->flags & BAK_INODE_NOSUM)
+		return 0;
+	if (make_line(s, entry, inode) < 0)
+		return bak_error_nomem(err);
+	if (pass_over(s, s->line.len))
+		return 0;
+	size_t len = s->line.len - (size_t)s->skip;
+	if (len > s->room)
+		len = s->room;
+	if (bak_buf_append(s->out, s->line.p + s->skip, len) < 0)
+		return bak_error_nomem(err);
+	s->skip = 0;
+	s->room -= len;
+	return 0;
 }
 
 static int sum_folder(struct sums *s, const struct bak_ref *dir, struct bak_error *err);
 
 static int sum_entry(struct sums *s, const struct bak_entry *entry, struct bak_error *err)
 {
-	if (entry->inode.type == BAK_TYPE_FILE && !(entry->inode.flags & BAK_INODE_NOSUM))
-		return sum_line(s, entry) < 0 ? bak_error_nomem(err) : 0;
+	if (entry->inode.type == BAK_TYPE_FILE)
+		return sum_file(s, entry, err);
 	if (entry->inode.type != BAK_TYPE_DIR || entry->inode.totals.files == 0)
 		return 0;
 	size_t len = s->path.len;
 	bool escaped = s->escaped;
-	struct bak_ref dir = entry->inode.dir;
 	if (append_escaped(&s->path, entry->name, entry->name_len, &s->escaped) < 0 ||
 	    bak_buf_append(&s->path, "/", 1) < 0)
 		return bak_error_nomem(err);
-	int rc = sum_folder(s, &dir, err);
+	int rc = 0;
+	if (!pass_over(s, lines_len(s, &entry->inode.totals)))
+		rc = sum_folder(s, &entry->inode.dir, err);
 	s->path.len = len;
 	s->escaped = escaped;
 	return rc;
@@ -72,27 +124,41 @@ static int sum_entry(struct sums *s, const struct bak_entry *entry, struct bak_e
 
 static int sum_folder(struct sums *s, const struct bak_ref *dir, struct bak_error *err)
 {
-	struct bak_cursor *cursor;
-	const struct bak_found *found;
-	if (bak_cursor_open(s->tree, dir, 1, &cursor, err) < 0)
+	BAK_AUTO(bak_pin_put_ptr) struct bak_pin *pin = NULL;
+	const struct bak_page *page;
+	const struct bak_names *names;
+	if (dir->len == 0)
+		return 0;
+	if (bak_source_folder(s->tree->source, dir, &page, &names, &pin, err) < 0)
 		return -1;
-	int rc;
-	while ((rc = bak_cursor_next(cursor, &found, err)) == 1)
-		if (sum_entry(s, &found->entry, err) < 0) {
-			rc = -1;
-			break;
-		}
-	bak_cursor_close(cursor);
+	int rc = 0;
+	for (size_t i = 0; page && i < page->n && s->room && rc == 0; i++)
+		rc = sum_entry(s, &page->entries[i], err);
+	for (size_t i = 0; names && i < names->n && s->room && rc == 0; i++)
+		if (!pass_over(s, lines_len(s, &names->lines[i].totals)))
+			rc = sum_folder(s, &names->lines[i].ref, err);
+	return rc;
+}
+
+int bak_sums_range(const struct bak_tree *tree, const char *prefix, uint64_t off, size_t len,
+		   struct bak_buf *out, struct bak_error *err)
+{
+	struct sums s = {.tree = tree,
+			 .prefix = prefix,
+			 .prefix_len = strlen(prefix),
+			 .skip = off,
+			 .room = len,
+			 .out = out};
+	int rc = sum_folder(&s, &tree->snapshot->root.dir, err);
+	bak_buf_release(&s.path);
+	bak_buf_release(&s.line);
 	return rc;
 }
 
 int bak_sums_text(const struct bak_tree *tree, const char *prefix, struct bak_buf *out,
 		  struct bak_error *err)
 {
-	struct sums s = {.tree = tree, .prefix = prefix, .out = out};
-	int rc = sum_folder(&s, &tree->snapshot->root.dir, err);
-	bak_buf_release(&s.path);
-	return rc;
+	return bak_sums_range(tree, prefix, 0, SIZE_MAX, out, err);
 }
 
 /* --- the manifest of a run --- */

@@ -13,6 +13,10 @@ uint64_t bak_sums_len(const struct bak_totals *totals, size_t prefix_len);
 /* The text: appended to out. */
 int bak_sums_text(const struct bak_tree *tree, const char *prefix, struct bak_buf *out,
 		  struct bak_error *err);
+/* Bytes [off, off + len) of it, cut at its end, without making what comes before: the totals of
+ * folders and pages tell how long their lines are. */
+int bak_sums_range(const struct bak_tree *tree, const char *prefix, uint64_t off, size_t len,
+		   struct bak_buf *out, struct bak_error *err);
 
 /* manifest.json of a run, put together from the snapshots there are: appended to out. Names the
  * stores that it set out to do and that are missing. */
