@@ -1,0 +1,424 @@
+/* Making and opening a repository: see repo.h. */
+#include "engine/ops/repo_private.h"
+
+#include "engine/objects/repo_json.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEFAULT_CACHE ((size_t)256 << 20)
+
+static const struct bak_repo_json fresh_json = {
+	.min = 8192, .avg = 32768, .max = 131072, .span = 1u << 20};
+
+/* --- what is there without a key --- */
+
+static int half_made(struct bak_error *err, const char *path)
+{
+	return bak_error_set(err, BAK_CORRUPT,
+			     "%s is half-made: bakfs.json is missing. If an init was interrupted, "
+			     "remove the folder and init again",
+			     path);
+}
+
+static int read_json(struct bak_backend *backend, const char *path, struct bak_buf *out,
+		     struct bak_repo_json *json, struct bak_error *err)
+{
+	int rc = bak_backend_get(backend, "bakfs.json", 0, 1u << 20, out, err);
+	if (rc < 0)
+		return -1;
+	if (rc == 1)
+		return bak_repo_json_parse((const char *)out->p, out->len, json, err) < 0
+			       ? bak_error_wrap(err, "%s", path)
+			       : 1;
+	return 0;
+}
+
+static int found_one(void *ctx, const char *name, uint64_t size)
+{
+	(void)ctx;
+	(void)name;
+	(void)size;
+	return 1;
+}
+
+/* 1 a repository, 0 nothing of one, -1 (half-made, newer, damaged). */
+static int probe(struct bak_backend *backend, const char *path, struct bak_buf *text,
+		 struct bak_repo_json *json, struct bak_error *err)
+{
+	int rc = read_json(backend, path, text, json, err);
+	if (rc != 0)
+		return rc;
+	rc = bak_backend_list(backend, "keys", found_one, NULL, err);
+	return rc > 0 ? half_made(err, path) : rc;
+}
+
+int bak_repo_probe(const char *path, struct bak_error *err)
+{
+	struct bak_backend *backend;
+	struct bak_repo_json json;
+	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR
+			       ? 0
+			       : bak_error_sys(err, errno, "cannot look at %s", path);
+	if (!S_ISDIR(st.st_mode))
+		return 0;
+	if (bak_backend_dir_open(path, false, &backend, err) < 0)
+		return -1;
+	int rc = probe(backend, path, &text, &json, err);
+	bak_backend_close(backend);
+	return rc;
+}
+
+/* --- init --- */
+
+static int refuse_full_folder(const char *path, struct bak_error *err)
+{
+	DIR *dir = opendir(path);
+	if (!dir)
+		return errno == ENOENT ? 0 : bak_error_sys(err, errno, "cannot open %s", path);
+	struct dirent *e;
+	bool full = false;
+	while ((e = readdir(dir)))
+		full |= strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+			strcmp(e->d_name, "lost+found") != 0;
+	closedir(dir);
+	return full ? bak_error_set(err, BAK_REFUSED, "%s holds something else already", path) : 0;
+}
+
+static int make_folders(struct bak_backend *backend, struct bak_error *err)
+{
+	static const char *const names[] = {"keys",      "packs",   "parity",
+					    "snapshots", "running", "condemned",
+					    "forgotten", "tags",    "tmp"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (backend->ops->make_folder(backend, names[i], err) < 0)
+			return -1;
+	for (unsigned i = 0; i < 256; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "packs/%02x", i);
+		if (backend->ops->make_folder(backend, name, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int fill_new(struct bak_backend *backend, const struct bak_repo_conf *conf,
+		    const struct bak_secret *secret, const char *label, struct bak_error *err)
+{
+	struct bak_keyring ring = {0};
+	struct bak_repo_json json = fresh_json;
+	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
+	char slot[33];
+	int log_n = conf->scrypt_log_n ? conf->scrypt_log_n : BAK_SCRYPT_LOG_N;
+	int rc = bak_keyring_generate(&ring, err);
+	memcpy(json.id, ring.repo_id, sizeof json.id);
+	json.created = time(NULL);
+	if (rc == 0)
+		rc = make_folders(backend, err);
+	if (rc == 0)
+		rc = bak_keys_put(backend, &ring, secret, label, log_n, slot, err);
+	if (rc == 0)
+		rc = bak_repo_json_write(&json, ring.id_key, &text, err);
+	if (rc == 0) {
+		rc = bak_backend_put(backend, "init", "bakfs.json", text.p, text.len, err);
+		rc = rc == 0 ? bak_error_set(err, BAK_EXISTS, "somebody else was quicker")
+			     : (rc < 0 ? -1 : 0);
+	}
+	bak_keyring_release(&ring);
+	return rc;
+}
+
+int bak_repo_init(const struct bak_repo_conf *conf, const struct bak_secret *secret,
+		  const char *label, struct bak_error *err)
+{
+	struct bak_backend *backend = conf->backend;
+	const char *path = conf->path ? conf->path : "memory";
+	struct bak_repo_json json;
+	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
+	int rc = conf->path ? bak_repo_probe(conf->path, err)
+			    : probe(backend, path, &text, &json, err);
+	if (rc == 1)
+		return bak_error_set(err, BAK_EXISTS, "%s is a bakfs repository already", path);
+	if (rc < 0) {
+		err->code = BAK_EXISTS;
+		return -1;
+	}
+	if (conf->path && (refuse_full_folder(conf->path, err) < 0 ||
+			   bak_backend_dir_open(conf->path, true, &backend, err) < 0))
+		return -1;
+	rc = fill_new(backend, conf, secret, label, err);
+	if (conf->path)
+		bak_backend_close(backend);
+	return rc < 0 ? bak_error_wrap(err, "cannot init %s", path) : 0;
+}
+
+/* --- open --- */
+
+static int make_path(const char *path, struct bak_error *err)
+{
+	char part[PATH_MAX];
+	if ((size_t)snprintf(part, sizeof part, "%s", path) >= sizeof part)
+		return bak_error_set(err, BAK_USAGE, "path too long: %s", path);
+	for (char *p = part + 1;; p++) {
+		if (*p && *p != '/')
+			continue;
+		char c = *p;
+		*p = '\0';
+		if (mkdir(part, 0700) < 0 && errno != EEXIST)
+			return bak_error_sys(err, errno, "cannot make %s", part);
+		*p = c;
+		if (!c)
+			return 0;
+	}
+}
+
+/* <given base, else $env/bakfs, else /var/..., else ~/...>/<repository id>, made. */
+static int make_own_dir(const struct bak_repo *repo, const char *given, const char *env,
+			const char *for_root, const char *below_home, char **out,
+			struct bak_error *err)
+{
+	char path[PATH_MAX];
+	const char *xdg = getenv(env), *home = getenv("HOME");
+	int n;
+	if (given)
+		n = snprintf(path, sizeof path, "%s/%s", given, repo->id_hex);
+	else if (xdg && xdg[0] == '/')
+		n = snprintf(path, sizeof path, "%s/bakfs/%s", xdg, repo->id_hex);
+	else if (geteuid() == 0)
+		n = snprintf(path, sizeof path, "%s/%s", for_root, repo->id_hex);
+	else
+		n = snprintf(path, sizeof path, "%s/%s/bakfs/%s", home ? home : "", below_home,
+			     repo->id_hex);
+	if (n < 0 || (size_t)n >= sizeof path)
+		return bak_error_set(err, BAK_USAGE, "path too long");
+	*out = strdup(path);
+	if (!*out)
+		return bak_error_nomem(err);
+	return make_path(path, err);
+}
+
+static int open_keys(struct bak_repo *repo, const struct bak_secret *secret, struct bak_error *err)
+{
+	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
+	struct bak_repo_json json;
+	int rc = probe(repo->backend, repo->path, &text, &json, err);
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return bak_error_set(err, BAK_NOT_FOUND, "%s is not a bakfs repository",
+				     repo->path);
+	rc = bak_keys_open(repo->backend, json.id, secret, &repo->ring, err);
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return bak_error_set(err, BAK_WRONG_KEY, "wrong %s",
+				     secret->kind == BAK_SECRET_KEYFILE ? "key file" : "password");
+	if (bak_repo_json_verify((const char *)text.p, text.len, repo->ring.id_key, err) < 0)
+		return bak_error_wrap(err, "%s", repo->path);
+	repo->chunk = (struct bak_chunk_conf){json.min, json.avg, json.max, json.span};
+	bak_hex(repo->id_hex, json.id, sizeof json.id);
+	return 0;
+}
+
+static int open_index(struct bak_repo *repo, const struct bak_repo_conf *conf, bool *out_fresh,
+		      struct bak_error *err)
+{
+	if (conf->index_in_memory) {
+		*out_fresh = true;
+		return bak_index_open(NULL, &repo->index, out_fresh, err);
+	}
+	char path[PATH_MAX];
+	if (make_own_dir(repo, conf->cache_dir, "XDG_CACHE_HOME", "/var/cache/bakfs", ".cache",
+			 &repo->cache_dir, err) < 0 ||
+	    make_own_dir(repo, conf->state_dir, "XDG_STATE_HOME", "/var/lib/bakfs", ".local/state",
+			 &repo->state_dir, err) < 0)
+		return -1;
+	snprintf(path, sizeof path, "%s/index.sqlite", repo->cache_dir);
+	return bak_index_open(path, &repo->index, out_fresh, err);
+}
+
+static int refresh_for_source(void *ctx, struct bak_error *err)
+{
+	bool changed;
+	return bak_repo_refresh_packs(ctx, &changed, err);
+}
+
+static int open_source(struct bak_repo *repo, const struct bak_repo_conf *conf,
+		       struct bak_error *err)
+{
+	struct bak_source_conf source = {.backend = repo->backend,
+					 .ring = &repo->ring,
+					 .index = repo->index,
+					 .cache_bytes = conf->cache_bytes ? conf->cache_bytes
+									  : DEFAULT_CACHE,
+					 .refresh = refresh_for_source,
+					 .refresh_ctx = repo,
+					 .damaged = conf->damaged,
+					 .damaged_ctx = conf->damaged_ctx};
+	return bak_source_new(&source, &repo->source, err);
+}
+
+static int open_backend(struct bak_repo *repo, const struct bak_repo_conf *conf,
+			struct bak_error *err)
+{
+	if (!conf->path) {
+		repo->backend = conf->backend;
+		repo->path = strdup("memory");
+		return repo->path ? 0 : bak_error_nomem(err);
+	}
+	struct stat st;
+	if (stat(conf->path, &st) < 0 && errno == ENOENT)
+		return bak_error_set(err, BAK_NOT_FOUND, "%s is not there", conf->path);
+	repo->path = realpath(conf->path, NULL);
+	if (!repo->path)
+		return bak_error_sys(err, errno, "cannot open %s", conf->path);
+	repo->owns_backend = true;
+	return bak_backend_dir_open(repo->path, false, &repo->backend, err);
+}
+
+static void name_host(struct bak_repo *repo, const char *given)
+{
+	if (given)
+		snprintf(repo->host, sizeof repo->host, "%s", given);
+	else if (gethostname(repo->host, sizeof repo->host - 1) < 0)
+		snprintf(repo->host, sizeof repo->host, "localhost");
+}
+
+int bak_repo_open(const struct bak_repo_conf *conf, const struct bak_secret *secret,
+		  struct bak_repo **out_repo, struct bak_error *err)
+{
+	struct bak_repo *repo = calloc(1, sizeof *repo);
+	bool fresh = false, changed;
+	if (!repo)
+		return bak_error_nomem(err);
+	pthread_mutex_init(&repo->lock, NULL);
+	repo->scrypt_log_n = conf->scrypt_log_n ? conf->scrypt_log_n : BAK_SCRYPT_LOG_N;
+	repo->progress = conf->progress;
+	repo->progress_ctx = conf->progress_ctx;
+	name_host(repo, conf->host);
+	if (open_backend(repo, conf, err) < 0 || open_keys(repo, secret, err) < 0 ||
+	    open_index(repo, conf, &fresh, err) < 0 || open_source(repo, conf, err) < 0)
+		goto fail;
+	bak_state_load(repo);
+	if ((fresh && bak_repo_refresh_packs(repo, &changed, err) < 0) ||
+	    bak_repo_refresh_snapshots(repo, &changed, err) < 0)
+		goto fail;
+	*out_repo = repo;
+	return 0;
+fail:
+	bak_repo_close(repo);
+	return -1;
+}
+
+void bak_repo_close(struct bak_repo *repo)
+{
+	if (!repo)
+		return;
+	bak_source_free(repo->source);
+	bak_index_close(repo->index);
+	bak_keyring_release(&repo->ring);
+	if (repo->owns_backend)
+		bak_backend_close(repo->backend);
+	pthread_mutex_destroy(&repo->lock);
+	free(repo->gone);
+	free(repo->unreadable);
+	free(repo->path);
+	free(repo->cache_dir);
+	free(repo->state_dir);
+	free(repo);
+}
+
+/* --- what others ask for --- */
+
+struct bak_backend *bak_repo_backend(struct bak_repo *repo)
+{
+	return repo->backend;
+}
+
+const struct bak_keyring *bak_repo_ring(struct bak_repo *repo)
+{
+	return &repo->ring;
+}
+
+struct bak_index *bak_repo_index(struct bak_repo *repo)
+{
+	return repo->index;
+}
+
+struct bak_source *bak_repo_source(struct bak_repo *repo)
+{
+	return repo->source;
+}
+
+const char *bak_repo_host(struct bak_repo *repo)
+{
+	return repo->host;
+}
+
+const char *bak_repo_path(struct bak_repo *repo)
+{
+	return repo->path;
+}
+
+const char *bak_repo_state_dir(struct bak_repo *repo)
+{
+	return repo->state_dir;
+}
+
+const char *bak_repo_id_hex(struct bak_repo *repo)
+{
+	return repo->id_hex;
+}
+
+const struct bak_chunk_conf *bak_repo_chunk_conf(struct bak_repo *repo)
+{
+	return &repo->chunk;
+}
+
+/* --- state --- */
+
+static int state_path(const struct bak_repo *repo, const char *suffix, char out[PATH_MAX])
+{
+	if (!repo->state_dir)
+		return -1;
+	return snprintf(out, PATH_MAX, "%s/highest%s", repo->state_dir, suffix) < PATH_MAX ? 0 : -1;
+}
+
+void bak_state_load(struct bak_repo *repo)
+{
+	char path[PATH_MAX];
+	unsigned long long n;
+	FILE *f = state_path(repo, "", path) == 0 ? fopen(path, "re") : NULL;
+	if (!f)
+		return;
+	if (fscanf(f, "%llu", &n) == 1)
+		repo->highest = n;
+	fclose(f);
+}
+
+void bak_state_save(struct bak_repo *repo, uint64_t highest)
+{
+	char path[PATH_MAX], tmp[PATH_MAX];
+	if (highest <= repo->highest)
+		return;
+	repo->highest = highest;
+	if (state_path(repo, "", path) < 0 || state_path(repo, ".new", tmp) < 0)
+		return;
+	FILE *f = fopen(tmp, "we");
+	if (!f)
+		return;
+	bool good = fprintf(f, "%llu\n", (unsigned long long)highest) > 0;
+	good = fclose(f) == 0 && good;
+	if (!good || rename(tmp, path) < 0)
+		unlink(tmp);
+}
