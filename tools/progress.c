@@ -128,6 +128,20 @@ void bak_progress_count(struct bak_progress *progress, const char *what, uint64_
 	draw(progress, line, NULL);
 }
 
+void bak_progress_state(struct bak_progress *progress, const char *state, int percent,
+			uint64_t bytes)
+{
+	char line[256], size[BAK_SIZE_TEXT], share[16] = "";
+
+	if (!due(progress))
+		return;
+	if (percent >= 0)
+		snprintf(share, sizeof(share), " %d %%", percent);
+	snprintf(line, sizeof(line), "%.100s: %s%s%s%s", progress->label, state, share,
+		 bytes ? ", " : "", bytes ? bak_size_text(bytes, size) : "");
+	draw(progress, line, NULL);
+}
+
 void bak_progress_clear(struct bak_progress *progress)
 {
 	if (!progress->shown)

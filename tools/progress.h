@@ -28,6 +28,9 @@ void bak_progress_measure(struct bak_progress *progress, uint64_t bytes, const c
 /* For things counted, not measured. */
 void bak_progress_count(struct bak_progress *progress, const char *what, uint64_t done,
 			uint64_t total);
+/* A state, with percent (-1: unknown) and bytes (0: unknown). */
+void bak_progress_state(struct bak_progress *progress, const char *state, int percent,
+			uint64_t bytes);
 /* Takes the line away, so that something else can be printed. */
 void bak_progress_clear(struct bak_progress *progress);
 

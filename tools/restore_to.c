@@ -4,7 +4,6 @@
  */
 #include "tools/restore.h"
 
-#include "engine/content/folder.h"
 #include "engine/ops/extract.h"
 #include "tools/output.h"
 #include "tools/place.h"
@@ -16,75 +15,16 @@
 #include <string.h>
 #include <unistd.h>
 
-/* One snapshot's share: where to, and which of its paths. */
-struct share {
-	const struct bak_snapshot *snapshot;
-	char *dir;
-	const char **only; /* NULL-terminated */
-	size_t n_only;
-	bool wanted;
-};
-
 struct plan {
 	struct bak_tool *tool;
-	const struct bak_selection *selection;
-	bool overwrite;
-	struct share *shares; /* as many as the selection has snapshots */
+	const struct bak_restore_share *shares;
+	size_t n;
+	bool several, overwrite;
+	char **dirs; /* one a share */
 	json_t *results;
 	uint64_t bytes; /* of the finished files of the share under way */
 	uint64_t files;
 };
-
-/* ---- what ---- */
-
-/* Each --only goes to the snapshot it is of; without any, all is wanted. */
-static int share_out(struct plan *plan, struct bak_error *err)
-{
-	const struct bak_args *args = &plan->tool->args;
-	size_t n = bak_args_count(args, "only"), i, s;
-
-	for (s = 0; s < plan->selection->n; s++) {
-		plan->shares[s].only = calloc(n + 1, sizeof(*plan->shares[s].only));
-		if (!plan->shares[s].only)
-			return bak_error_nomem(err);
-		plan->shares[s].snapshot = &plan->selection->snapshots[s];
-		plan->shares[s].wanted = !n;
-	}
-	for (i = 0; i < n; i++) {
-		const char *whole = bak_args_nth(args, "only", i), *path;
-		struct share *share;
-
-		if (bak_selection_path(plan->selection, whole, &s, &path, err) < 0)
-			return -1;
-		share = &plan->shares[s];
-		share->wanted = true;
-		share->only[share->n_only++] = path;
-	}
-	return 0;
-}
-
-/* Are the paths there? One that is the root means everything. */
-static int check_only(struct plan *plan, struct share *share, struct bak_error *err)
-{
-	struct bak_tree tree = {bak_repo_source(plan->tool->repo), share->snapshot};
-	bool all = false;
-	size_t i;
-
-	for (i = 0; i < share->n_only; i++) {
-		BAK_AUTO(bak_found_release) struct bak_found found = BAK_FOUND_INIT;
-		int rc = bak_tree_path(&tree, share->only[i], &found, err);
-
-		if (rc == 0)
-			return bak_error_set(err, BAK_NOT_FOUND, "no %s in snapshot %" PRIu64,
-					     share->only[i], share->snapshot->number);
-		if (rc < 0)
-			return -1;
-		all = all || !share->only[i][strspn(share->only[i], "./")];
-	}
-	if (all)
-		share->n_only = 0;
-	return 0;
-}
 
 /* ---- where to ---- */
 
@@ -110,22 +50,17 @@ static int check_place(struct plan *plan, const char *dir, struct bak_error *err
 static int choose_places(struct plan *plan, const char *to, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) char *dir = bak_place_real(to, err);
-	size_t s;
+	size_t i;
 
 	if (!dir || check_place(plan, dir, err) < 0)
 		return -1;
-	for (s = 0; s < plan->selection->n; s++) {
-		struct share *share = &plan->shares[s];
-		bool several = plan->selection->n > 1;
-
-		if (asprintf(&share->dir, "%s%s%s", dir, several ? "/" : "",
-			     several ? share->snapshot->store : "") < 0) {
-			share->dir = NULL;
+	for (i = 0; i < plan->n; i++) {
+		if (asprintf(&plan->dirs[i], "%s%s%s", dir, plan->several ? "/" : "",
+			     plan->several ? plan->shares[i].snapshot->store : "") < 0) {
+			plan->dirs[i] = NULL;
 			return bak_error_nomem(err);
 		}
-		if (share->wanted && several && check_place(plan, share->dir, err) < 0)
-			return -1;
-		if (check_only(plan, share, err) < 0)
+		if (plan->several && check_place(plan, plan->dirs[i], err) < 0)
 			return -1;
 	}
 	return 0;
@@ -148,14 +83,14 @@ static void on_file(void *ctx, const char *path, uint64_t bytes, const char *why
 	bak_progress_bytes(&plan->tool->progress, plan->files, plan->bytes, path);
 }
 
-static int tell(struct plan *plan, const struct share *share,
-		const struct bak_extract_result *result)
+static int tell(struct plan *plan, size_t i, const struct bak_extract_result *result)
 {
 	struct bak_tool *tool = plan->tool;
+	const struct bak_snapshot *snapshot = plan->shares[i].snapshot;
 	char name[BAK_SNAPSHOT_NAME], bytes[BAK_SIZE_TEXT];
 	json_t *json;
 
-	bak_snapshot_name(share->snapshot->store, share->snapshot->stamp, name);
+	bak_snapshot_name(snapshot->store, snapshot->stamp, name);
 	if (result->damaged)
 		bak_tool_warn(tool, "%s: %" PRIu64 " damaged file%s left out", name,
 			      result->damaged, bak_plural(result->damaged));
@@ -165,19 +100,20 @@ static int tell(struct plan *plan, const struct share *share,
 			      "set",
 			      name, result->attributes_lost, bak_plural(result->attributes_lost));
 	bak_tool_say(tool, "%s: restored %" PRIu64 " file%s, %s, to %s", name, result->files,
-		     bak_plural(result->files), bak_size_text(result->bytes, bytes), share->dir);
-	json = json_pack("{s:I, s:s, s:I, s:I, s:I, s:I}", "number",
-			 (json_int_t)share->snapshot->number, "store", share->snapshot->store,
-			 "files", (json_int_t)result->files, "bytes", (json_int_t)result->bytes,
-			 "damaged", (json_int_t)result->damaged, "attributes_lost",
-			 (json_int_t)result->attributes_lost);
-	bak_json_set_name(json, "to", share->dir, strlen(share->dir));
+		     bak_plural(result->files), bak_size_text(result->bytes, bytes), plan->dirs[i]);
+	json = json_pack("{s:I, s:s, s:I, s:I, s:I, s:I}", "number", (json_int_t)snapshot->number,
+			 "store", snapshot->store, "files", (json_int_t)result->files, "bytes",
+			 (json_int_t)result->bytes, "damaged", (json_int_t)result->damaged,
+			 "attributes_lost", (json_int_t)result->attributes_lost);
+	bak_json_set_name(json, "to", plan->dirs[i], strlen(plan->dirs[i]));
 	return json_array_append_new(plan->results, json);
 }
 
-static int extract(struct plan *plan, const struct share *share, struct bak_error *err)
+static int extract(struct plan *plan, size_t i, struct bak_error *err)
 {
 	BAK_AUTO(bak_close_fd) int fd = -1;
+	const struct bak_restore_share *share = &plan->shares[i];
+	const struct bak_snapshot *snapshot = share->snapshot;
 	struct bak_extract_result result = {.files = 0};
 	struct bak_extract_conf conf = {
 		.only = share->n_only ? share->only : NULL,
@@ -189,54 +125,54 @@ static int extract(struct plan *plan, const struct share *share, struct bak_erro
 		.progress = on_file,
 		.progress_ctx = plan,
 	};
-	const struct bak_inode *root = &share->snapshot->root;
 
-	if (bak_place_make(share->dir, err) < 0)
+	if (bak_place_make(plan->dirs[i], err) < 0)
 		return -1;
-	fd = open(share->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = open(plan->dirs[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return bak_error_sys(err, errno, "%s", share->dir);
+		return bak_error_sys(err, errno, "%s", plan->dirs[i]);
 	plan->files = plan->bytes = 0;
-	bak_progress_begin(&plan->tool->progress, share->snapshot->store,
-			   share->n_only ? 0 : root->totals.bytes + share->snapshot->link_bytes);
-	if (bak_extract(plan->tool->repo, share->snapshot, fd, &conf, &result, err) < 0)
-		return bak_error_wrap(err, "%s", share->dir);
+	bak_progress_begin(&plan->tool->progress, snapshot->store,
+			   share->n_only ? 0 : snapshot->root.totals.bytes + snapshot->link_bytes);
+	if (bak_extract(plan->tool->repo, snapshot, fd, &conf, &result, err) < 0)
+		return bak_error_wrap(err, "%s", plan->dirs[i]);
 	bak_progress_clear(&plan->tool->progress);
-	return tell(plan, share, &result) < 0 ? bak_error_nomem(err) : 0;
+	return tell(plan, i, &result) < 0 ? bak_error_nomem(err) : 0;
 }
 
 static int run(struct plan *plan, const char *to, struct bak_error *err)
 {
-	size_t s;
+	size_t i;
 
-	if (share_out(plan, err) < 0 || choose_places(plan, to, err) < 0)
+	if (choose_places(plan, to, err) < 0)
 		return -1;
-	for (s = 0; s < plan->selection->n; s++) {
-		if (plan->shares[s].wanted && extract(plan, &plan->shares[s], err) < 0)
+	for (i = 0; i < plan->n; i++) {
+		if (extract(plan, i, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-int bak_restore_to(struct bak_tool *tool, const struct bak_selection *selection, const char *to)
+int bak_restore_to(struct bak_tool *tool, const struct bak_restore_share *shares, size_t n,
+		   bool several, const char *to)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 	struct plan plan = {
 		.tool = tool,
-		.selection = selection,
+		.shares = shares,
+		.n = n,
+		.several = several,
 		.overwrite = bak_args_count(&tool->args, "overwrite") > 0,
-		.shares = calloc(selection->n, sizeof(*plan.shares)),
+		.dirs = calloc(n + 1, sizeof(*plan.dirs)),
 		.results = json_array(),
 	};
-	int rc = plan.shares ? run(&plan, to, &err) : bak_error_nomem(&err);
-	size_t s;
+	int rc = plan.dirs ? run(&plan, to, &err) : bak_error_nomem(&err);
+	size_t i;
 
 	bak_progress_clear(&tool->progress);
-	for (s = 0; plan.shares && s < selection->n; s++) {
-		free(plan.shares[s].dir);
-		free(plan.shares[s].only);
-	}
-	free(plan.shares);
+	for (i = 0; plan.dirs && i < n; i++)
+		free(plan.dirs[i]);
+	free(plan.dirs);
 	if (rc == 0 && tool->json)
 		return bak_tool_json(tool, json_pack("{s:o}", "restored", plan.results));
 	json_decref(plan.results);

@@ -1,0 +1,52 @@
+/*
+ * bakfs job: what a mount starts to restore a store; not for users. What is to be done, and the
+ * repository's secret, come as JSON on standard input (fs/mount.h); what is done goes into the
+ * job's files.
+ */
+#include "tools/commands.h"
+#include "tools/job.h"
+#include "tools/restore.h"
+
+#include <unistd.h>
+
+static int is_cancelled(void *ctx)
+{
+	struct bak_tool *tool = ctx;
+
+	return *tool->stop != 0;
+}
+
+static int run(struct bak_tool *tool, const struct bak_job_request *request, struct bak_error *err)
+{
+	struct bak_job_result result;
+	struct bak_repo_conf conf;
+	struct bak_job job = {.request = request, .ctx = tool, .cancelled = is_cancelled};
+
+	if (bak_tool_need_path(tool, err) < 0)
+		return -1;
+	job.store = bak_live_store(tool, request->store, err);
+	if (!job.store)
+		return -1;
+	bak_tool_repo_conf(tool, &conf);
+	if (bak_repo_open(&conf, &request->secret, &tool->repo, err) < 0)
+		return -1;
+	job.repo = tool->repo;
+	job.workers = tool->config.workers;
+	return bak_job_run(&job, &result, err);
+}
+
+int bak_command_job(struct bak_tool *tool)
+{
+	struct bak_job_request request;
+	struct bak_error err = BAK_ERROR_INIT;
+	int rc;
+
+	if (isatty(STDIN_FILENO))
+		return bak_tool_usage(tool, "a mount starts this; bakfs restore is for you");
+	tool->catch_stops();
+	if (bak_job_request_read(STDIN_FILENO, &request, &err) < 0)
+		return bak_tool_fail(tool, &err);
+	rc = run(tool, &request, &err);
+	bak_job_request_release(&request);
+	return rc < 0 ? bak_tool_fail(tool, &err) : bak_tool_done(tool);
+}
