@@ -244,6 +244,8 @@ static void print_row(const struct bak_table *table, size_t row, const size_t *w
 		int pad = (int)(widths[i] - width_of(cell));
 		bool last = i + 1 == table->n_columns;
 
+		if (last && !*cell)
+			break;
 		printf("%s%*s%s%*s", i ? "  " : "", table->right[i] ? pad : 0, "", cell,
 		       table->right[i] || last ? 0 : pad, "");
 	}
