@@ -232,7 +232,7 @@ static void test_folders_and_space(void **state)
 
 struct racer {
 	struct bak_backend *be;
-	char text[8];
+	char text[24];
 	int won;
 };
 
