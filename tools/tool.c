@@ -185,7 +185,8 @@ static const char *hint_for(const struct bak_tool *tool, const struct bak_error 
 	return NULL;
 }
 
-static void print_line(struct bak_tool *tool, const char *kind, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void
+print_line(struct bak_tool *tool, const char *kind, const char *fmt, va_list ap)
 {
 	char text[2048];
 
