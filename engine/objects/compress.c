@@ -171,7 +171,7 @@ int bak_seg_decompress(struct bak_seg_codec *codec, const struct bak_seg_header 
 	uint8_t *to = out;
 	if (header->filter) {
 		codec->scratch.len = 0;
-		if (bak_buf_reserve(&codec->scratch, header->raw_len) < 0)
+		if (bak_buf_reserve(&codec->scratch, (size_t)header->raw_len + 1) < 0)
 			return bak_error_nomem(err);
 		to = codec->scratch.p;
 	}
