@@ -345,7 +345,7 @@ static int make_object(void *ctx, const struct bak_cache_key *key, struct bak_ca
 		free(parsed);
 		return -1;
 	}
-	size_t weight;
+	size_t weight = 0;
 	if (parse(parsed, payload, len, &weight, err) == 0) {
 		*out = (struct bak_cache_value){parsed, weight, free_parsed};
 		return 0;
