@@ -163,7 +163,7 @@ static int files_rollback(void *store, const json_t *state, struct bak_error *er
 const struct bak_store_driver bak_store_files = {
 	.name = "files",
 	.summary = "a folder with all that is in it, or one file",
-	.features = BAK_STORE_KEEPS_OLD | BAK_STORE_PARTIAL | BAK_STORE_COUNTS,
+	.features = BAK_STORE_KEEPS_OLD | BAK_STORE_PARTIAL | BAK_STORE_COUNTS | BAK_STORE_ATOMIC,
 	.options = files_options,
 	.address_option = "path",
 	.open = files_open,

@@ -637,7 +637,7 @@ static void find_repository(struct walk *w)
 {
 	struct stat st;
 
-	if (!w->env->repo_path || stat(w->env->repo_path, &st) < 0)
+	if (!w->env->repo_path || w->env->repo_path[0] != '/' || stat(w->env->repo_path, &st) < 0)
 		return;
 	w->has_repo = true;
 	w->repo_dev = st.st_dev;

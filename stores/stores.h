@@ -25,6 +25,7 @@ enum bak_store_feature {
 	BAK_STORE_KEEPS_OLD = 1u << 0, /* restore leaves the old data under another name */
 	BAK_STORE_PARTIAL = 1u << 1,   /* restore takes `only` paths */
 	BAK_STORE_COUNTS = 1u << 2,    /* counts() works */
+	BAK_STORE_ATOMIC = 1u << 3,    /* a restore that fails has changed nothing */
 };
 
 enum bak_option_kind {

@@ -2,9 +2,9 @@
  * Restoring into a live store, made safe: what `bakfs restore` without --to, `bakfs rollback` and
  * the mount's `bakfs job` have in common.
  *
- * In order: wait for the store's earlier jobs; wait the delay; make it safe (a pre-restore
- *   snapshot, unless the driver keeps the old data itself); turn an upload into a snapshot of type
- *   import; restore; take the counts again and compare them with the manifest's; if they differ,
+ * In order: wait for the store's earlier jobs; wait the delay; turn an upload into a snapshot of
+ *   type import; make it safe (a pre-restore snapshot, unless the driver keeps the old data
+ *   itself); restore; take the counts again and compare them with the manifest's; if they differ,
  *   put back what was there. Until the driver's point of no return a job can be cancelled.
  * State: <state dir>/jobs/ holds <id>.json, .log and .lock as fs/mount.h describes, also for jobs
  *   from the command line; and <store>.rollback.json, what the last restore of each store needs to
