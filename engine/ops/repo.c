@@ -81,6 +81,20 @@ int bak_repo_probe(const char *path, struct bak_error *err)
 
 /* --- init --- */
 
+static const char *const folders[] = {"keys",      "packs",     "parity", "snapshots", "running",
+				      "condemned", "forgotten", "tags",   "tmp"};
+#define N_FOLDERS (sizeof folders / sizeof *folders)
+
+/* What an init that was killed may have left, and what a fresh disk has. */
+static bool may_be_there(const char *name)
+{
+	bool ours = strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+		    strcmp(name, "lost+found") == 0;
+	for (size_t i = 0; i < N_FOLDERS; i++)
+		ours |= strcmp(name, folders[i]) == 0;
+	return ours;
+}
+
 static int refuse_full_folder(const char *path, struct bak_error *err)
 {
 	DIR *dir = opendir(path);
@@ -89,19 +103,31 @@ static int refuse_full_folder(const char *path, struct bak_error *err)
 	struct dirent *e;
 	bool full = false;
 	while ((e = readdir(dir)))
-		full |= strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-			strcmp(e->d_name, "lost+found") != 0;
+		full |= !may_be_there(e->d_name);
 	closedir(dir);
 	return full ? bak_error_set(err, BAK_REFUSED, "%s holds something else already", path) : 0;
 }
 
+static int found_object(void *ctx, const char *name, uint64_t size)
+{
+	(void)ctx;
+	(void)size;
+	return strncmp(name, "tmp/", 4) != 0;
+}
+
+/* Our folders' names may be somebody else's too: they must hold no files. */
+static int refuse_full_backend(struct bak_backend *backend, const char *path, struct bak_error *err)
+{
+	int rc = bak_backend_list(backend, "", found_object, NULL, err);
+	if (rc > 0)
+		return bak_error_set(err, BAK_REFUSED, "%s holds something else already", path);
+	return rc;
+}
+
 static int make_folders(struct bak_backend *backend, struct bak_error *err)
 {
-	static const char *const names[] = {"keys",      "packs",   "parity",
-					    "snapshots", "running", "condemned",
-					    "forgotten", "tags",    "tmp"};
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (backend->ops->make_folder(backend, names[i], err) < 0)
+	for (size_t i = 0; i < N_FOLDERS; i++)
+		if (backend->ops->make_folder(backend, folders[i], err) < 0)
 			return -1;
 	for (unsigned i = 0; i < 256; i++) {
 		char name[16];
@@ -109,7 +135,8 @@ static int make_folders(struct bak_backend *backend, struct bak_error *err)
 		if (backend->ops->make_folder(backend, name, err) < 0)
 			return -1;
 	}
-	return 0;
+	return backend->ops->sync(backend, "packs", err) < 0 ? -1
+							     : backend->ops->sync(backend, "", err);
 }
 
 static int fill_new(struct bak_backend *backend, const struct bak_repo_conf *conf,
@@ -150,16 +177,19 @@ int bak_repo_init(const struct bak_repo_conf *conf, const struct bak_secret *sec
 	if (rc == 1)
 		return bak_error_set(err, BAK_EXISTS, "%s is a bakfs repository already", path);
 	if (rc < 0) {
-		err->code = BAK_EXISTS;
+		if (err->code == BAK_CORRUPT || err->code == BAK_UNSUPPORTED)
+			err->code = BAK_EXISTS;
 		return -1;
 	}
 	if (conf->path && (refuse_full_folder(conf->path, err) < 0 ||
 			   bak_backend_dir_open(conf->path, true, &backend, err) < 0))
 		return -1;
-	rc = fill_new(backend, conf, secret, label, err);
+	rc = refuse_full_backend(backend, path, err);
+	if (rc == 0 && fill_new(backend, conf, secret, label, err) < 0)
+		rc = bak_error_wrap(err, "cannot init %s", path);
 	if (conf->path)
 		bak_backend_close(backend);
-	return rc < 0 ? bak_error_wrap(err, "cannot init %s", path) : 0;
+	return rc;
 }
 
 /* --- open --- */

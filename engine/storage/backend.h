@@ -54,8 +54,11 @@ struct bak_backend_ops {
 	/* 1 removed, 0 was not there, -1 error. Durable on return. */
 	int (*remove)(struct bak_backend *be, const char *name, struct bak_error *err);
 	/* Makes the (empty) folder. 0, also when it is there. Backends without folders do nothing.
-	 */
+	 * Durable only after a sync of the folder that it is in. */
 	int (*make_folder)(struct bak_backend *be, const char *name, struct bak_error *err);
+	/* Makes the entries of a folder durable ("" is the root); put_commit and remove do it
+	 * themselves. */
+	int (*sync)(struct bak_backend *be, const char *folder, struct bak_error *err);
 	/* Bytes free for new objects; UINT64_MAX when unknown. */
 	int (*space)(struct bak_backend *be, uint64_t *out_free, uint64_t *out_total,
 		     struct bak_error *err);

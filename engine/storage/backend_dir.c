@@ -143,9 +143,7 @@ static int dir_make_folder(struct bak_backend *be, const char *name, struct bak_
 	struct dir_backend *dir = dir_of(be);
 	char parent[PATH_MAX];
 	parent_of(name, parent, sizeof parent);
-	if (mkdirat(dir->root, name, 0700) == 0)
-		return sync_folder(dir, parent, err);
-	if (errno == EEXIST)
+	if (mkdirat(dir->root, name, 0700) == 0 || errno == EEXIST)
 		return 0;
 	if (errno != ENOENT || !*parent)
 		return fail_sys(dir, errno, "make", name, err);
@@ -153,7 +151,22 @@ static int dir_make_folder(struct bak_backend *be, const char *name, struct bak_
 		return -1;
 	if (mkdirat(dir->root, name, 0700) < 0 && errno != EEXIST)
 		return fail_sys(dir, errno, "make", name, err);
-	return sync_folder(dir, parent, err);
+	return 0;
+}
+
+static int dir_sync(struct bak_backend *be, const char *folder, struct bak_error *err)
+{
+	return sync_folder(dir_of(be), folder, err);
+}
+
+/* Copies of a repository made by other tools may lack folders that were empty. */
+static int mend_folder(struct bak_backend *be, const char *folder, struct bak_error *err)
+{
+	char parent[PATH_MAX];
+	parent_of(folder, parent, sizeof parent);
+	if (dir_make_folder(be, folder, err) < 0 || sync_folder(dir_of(be), parent, err) < 0)
+		return -1;
+	return *parent ? sync_folder(dir_of(be), "", err) : 0;
 }
 
 static int open_new(struct dir_backend *dir, const char *name)
@@ -172,8 +185,7 @@ static int dir_put_begin(struct bak_backend *be, const char *tmp, struct bak_put
 	put->base.backend = be;
 	snprintf(put->name, len, "tmp/%s", tmp);
 	put->fd = open_new(dir, put->name);
-	/* Copies of a repository made by other tools may lack folders that were empty. */
-	if (put->fd < 0 && errno == ENOENT && dir_make_folder(be, "tmp", err) == 0)
+	if (put->fd < 0 && errno == ENOENT && mend_folder(be, "tmp", err) == 0)
 		put->fd = open_new(dir, put->name);
 	if (put->fd < 0) {
 		int e = errno;
@@ -249,7 +261,7 @@ static int dir_put_commit(struct bak_put *base, const char *name, struct bak_err
 		goto fail;
 	int e = rename_new(dir->root, put->name, name);
 	if (e == ENOENT && *folder) {
-		if (dir_make_folder(base->backend, folder, err) < 0)
+		if (mend_folder(base->backend, folder, err) < 0)
 			goto fail;
 		e = rename_new(dir->root, put->name, name);
 	}
@@ -371,6 +383,7 @@ static const struct bak_backend_ops dir_ops = {
 	.list = dir_list,
 	.remove = dir_remove,
 	.make_folder = dir_make_folder,
+	.sync = dir_sync,
 	.space = dir_space,
 	.close = dir_close,
 };

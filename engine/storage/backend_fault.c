@@ -111,6 +111,12 @@ static int fault_make_folder(struct bak_backend *be, const char *name, struct ba
 	return count(be, err) < 0 ? -1 : inner->ops->make_folder(inner, name, err);
 }
 
+static int fault_sync(struct bak_backend *be, const char *folder, struct bak_error *err)
+{
+	struct bak_backend *inner = inner_of(be);
+	return count(be, err) < 0 ? -1 : inner->ops->sync(inner, folder, err);
+}
+
 static int fault_space(struct bak_backend *be, uint64_t *out_free, uint64_t *out_total,
 		       struct bak_error *err)
 {
@@ -133,6 +139,7 @@ static const struct bak_backend_ops fault_ops = {
 	.list = fault_list,
 	.remove = fault_remove,
 	.make_folder = fault_make_folder,
+	.sync = fault_sync,
 	.space = fault_space,
 	.close = fault_close,
 };

@@ -208,6 +208,12 @@ static int mem_make_folder(struct bak_backend *be, const char *name, struct bak_
 	return 0;
 }
 
+static int mem_sync(struct bak_backend *be, const char *folder, struct bak_error *err)
+{
+	(void)be, (void)folder, (void)err;
+	return 0;
+}
+
 static int mem_space(struct bak_backend *be, uint64_t *out_free, uint64_t *out_total,
 		     struct bak_error *err)
 {
@@ -238,6 +244,7 @@ static const struct bak_backend_ops mem_ops = {
 	.list = mem_list,
 	.remove = mem_remove,
 	.make_folder = mem_make_folder,
+	.sync = mem_sync,
 	.space = mem_space,
 	.close = mem_close,
 };
