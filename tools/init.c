@@ -4,6 +4,7 @@
 #include "tools/commands.h"
 #include "tools/output.h"
 #include "tools/password.h"
+#include "tools/place.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -16,9 +17,12 @@ const struct bak_option bak_options_init[] = {
 /* A key beside what it locks protects nothing. */
 static int refuse_inside(const char *repo, const char *key_file, struct bak_error *err)
 {
-	size_t len = strlen(repo);
+	BAK_AUTO(bak_free_ptr) char *folder = bak_place_real(repo, err);
+	BAK_AUTO(bak_free_ptr) char *file = folder ? bak_place_real(key_file, err) : NULL;
 
-	if (strncmp(key_file, repo, len) || (key_file[len] != '/' && key_file[len]))
+	if (!file)
+		return -1;
+	if (!bak_place_is_below(file, folder))
 		return 0;
 	return bak_error_set(err, BAK_REFUSED,
 			     "%s: a key file inside the repository protects nothing", key_file);

@@ -392,6 +392,8 @@ int bak_command_mount(struct bak_tool *tool)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 
+	if (tool->args.n_words != 1)
+		return bak_tool_usage(tool, "mount needs one folder");
 	bak_error_set(&err, BAK_UNSUPPORTED,
 		      "this bakfs was built without FUSE: it cannot mount, "
 		      "but cat and restore get everything out");

@@ -159,7 +159,7 @@ int bak_json_set_name(json_t *object, const char *key, const char *name, size_t 
 
 int bak_json_print(json_t *value)
 {
-	int rc = value ? json_dumpf(value, stdout, JSON_INDENT(2)) : -1;
+	int rc = value ? json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : -1;
 
 	json_decref(value);
 	putchar('\n');

@@ -120,7 +120,6 @@ static int extract(struct plan *plan, size_t i, struct bak_error *err)
 		.n_only = share->n_only,
 		.overwrite = plan->overwrite,
 		.owners = geteuid() == 0,
-		.sync = true,
 		.verify = true,
 		.progress = on_file,
 		.progress_ctx = plan,

@@ -70,8 +70,10 @@ int bak_select(struct bak_tool *tool, const char *id, struct bak_selection *out,
 	int rc;
 
 	*out = (struct bak_selection)BAK_SELECTION_INIT;
-	if (bak_repo_resolve(tool->repo, id, &numbers, &n, err) < 0)
+	if (bak_repo_resolve(tool->repo, id, &numbers, &n, err) < 0) {
+		tool->hint = "bakfs list shows what there is";
 		return -1;
+	}
 	out->snapshots = calloc(n, sizeof(*out->snapshots));
 	if (!out->snapshots)
 		return bak_error_nomem(err);

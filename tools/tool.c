@@ -176,10 +176,10 @@ int bak_tool_open(struct bak_tool *tool, struct bak_error *err)
 
 static const char *hint_for(const struct bak_tool *tool, const struct bak_error *err)
 {
+	if (tool->hint)
+		return tool->hint;
 	if (err->code == BAK_NOT_FOUND && strstr(err->msg, "not a repository"))
 		return "bakfs init makes one";
-	if (err->code == BAK_NOT_FOUND && tool->repo)
-		return "bakfs list shows what there is";
 	if (err->code == BAK_BUG)
 		return "this is a mistake in bakfs itself, please report it";
 	return NULL;

@@ -34,6 +34,7 @@ struct bak_tool {
 	struct bak_secret secret;
 	struct bak_repo *repo;
 	struct bak_progress progress;
+	const char *hint;  /* printed behind an error, NULL: what its code says */
 	bool partial;      /* a warning was given: exit status 3 */
 	bool quiet_damage; /* damage is told by the command itself */
 	/* Once catch_stops was called, SIGINT and SIGTERM only set *stop; the second one kills. */
