@@ -1,0 +1,32 @@
+#!/bin/bash
+# A flipped byte: verify and check name what it reaches and exit 3, cat and restore give no wrong
+# byte, everything else can be read.
+set -eu
+. "$TESTS/lib/cli.sh"
+setup_repository <<-END
+	[store src]
+	type = files
+	path = src
+END
+mkdir src
+head -c 3000000 /dev/urandom >src/big
+echo small >src/small
+expect 0 . bakfs backup
+expect 0 good bakfs check
+pack=$(find repo/packs -type f -size +2000k)
+[ "$(wc -l <<<"$pack")" = 1 ] || fail "one large pack was expected"
+chmod u+w "$pack"
+old=$(od -An -tu1 -j 1000000 -N 1 "$pack")
+printf "\\x$(printf %x $((old ^ 1)))" | dd of="$pack" bs=1 seek=1000000 conv=notrunc status=none
+
+expect 3 'big' bakfs --json verify
+json '.damaged_files' 1
+expect 3 'big' bakfs check
+expect 3 . bakfs --json check
+json '.damaged_packs + .damaged_segments > 0' true
+expect 1 'pack [0-9a-f]*.* at [0-9]*' bakfs cat 1 big
+is "$(head -c "$(stat -c %s out)" src/big | cmp - out && echo same)" same
+is "$(bakfs cat 1 small)" small
+expect 3 'big' bakfs restore 1 --to to
+is "$(cat to/small)" small
+[ ! -e to/big ] || fail "a damaged file was written"
