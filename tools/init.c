@@ -2,9 +2,9 @@
  * bakfs init: the repository and its first key.
  */
 #include "tools/commands.h"
+#include "tools/destination.h"
 #include "tools/output.h"
 #include "tools/password.h"
-#include "tools/place.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -17,12 +17,12 @@ const struct bak_option bak_options_init[] = {
 /* A key beside what it locks protects nothing. */
 static int refuse_inside(const char *repo, const char *key_file, struct bak_error *err)
 {
-	BAK_AUTO(bak_free_ptr) char *folder = bak_place_real(repo, err);
-	BAK_AUTO(bak_free_ptr) char *file = folder ? bak_place_real(key_file, err) : NULL;
+	BAK_AUTO(bak_free_ptr) char *folder = bak_destination_real(repo, err);
+	BAK_AUTO(bak_free_ptr) char *file = folder ? bak_destination_real(key_file, err) : NULL;
 
 	if (!file)
 		return -1;
-	if (!bak_place_is_below(file, folder))
+	if (!bak_destination_is_below(file, folder))
 		return 0;
 	return bak_error_set(err, BAK_REFUSED,
 			     "%s: a key file inside the repository protects nothing", key_file);

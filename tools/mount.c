@@ -16,8 +16,8 @@ const struct bak_option bak_options_mount[] = {
 #ifdef BAKFS_WITH_FUSE
 
 #include "fs/mount.h"
+#include "tools/destination.h"
 #include "tools/mount_options.h"
-#include "tools/place.h"
 #include "tools/snapshots.h"
 
 #include <errno.h>
@@ -296,7 +296,7 @@ static int run_as_daemon(struct mounting *m)
 static char *mount_point(const char *dir)
 {
 	struct bak_error err = BAK_ERROR_INIT;
-	char *real = bak_place_real(dir, &err), *cwd, *out;
+	char *real = bak_destination_real(dir, &err), *cwd, *out;
 
 	if (real || dir[0] == '/')
 		return real ? real : strdup(dir);
@@ -313,7 +313,7 @@ static int absolute_log(struct mounting *m, struct bak_error *err)
 
 	if (!m->options.log)
 		return 0;
-	real = bak_place_real(m->options.log, err);
+	real = bak_destination_real(m->options.log, err);
 	free(m->options.log);
 	m->options.log = real;
 	return real ? 0 : -1;

@@ -5,8 +5,8 @@
 #include "tools/restore.h"
 
 #include "engine/ops/extract.h"
+#include "tools/destination.h"
 #include "tools/output.h"
-#include "tools/place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,13 +32,13 @@ static int check_place(struct plan *plan, const char *dir, struct bak_error *err
 {
 	int rc;
 
-	if (bak_place_refuse_mount(dir, err) < 0)
+	if (bak_destination_refuse_mount(dir, err) < 0)
 		return -1;
-	if (bak_place_is_below(dir, bak_repo_path(plan->tool->repo)))
+	if (bak_destination_is_below(dir, bak_repo_path(plan->tool->repo)))
 		return bak_error_set(err, BAK_REFUSED, "%s: inside the repository", dir);
 	if (plan->overwrite)
 		return 0;
-	rc = bak_place_is_empty(dir, err);
+	rc = bak_destination_is_empty(dir, err);
 	if (rc == 0)
 		return bak_error_set(err, BAK_REFUSED,
 				     "%s: not empty; --overwrite replaces what has the same names",
@@ -49,7 +49,7 @@ static int check_place(struct plan *plan, const char *dir, struct bak_error *err
 /* DIR itself for one snapshot, DIR/<store> for each of several. */
 static int choose_places(struct plan *plan, const char *to, struct bak_error *err)
 {
-	BAK_AUTO(bak_free_ptr) char *dir = bak_place_real(to, err);
+	BAK_AUTO(bak_free_ptr) char *dir = bak_destination_real(to, err);
 	size_t i;
 
 	if (!dir || check_place(plan, dir, err) < 0)
@@ -125,7 +125,7 @@ static int extract(struct plan *plan, size_t i, struct bak_error *err)
 		.progress_ctx = plan,
 	};
 
-	if (bak_place_make(plan->dirs[i], err) < 0)
+	if (bak_destination_make(plan->dirs[i], err) < 0)
 		return -1;
 	fd = open(plan->dirs[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)

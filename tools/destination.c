@@ -1,7 +1,7 @@
 /*
  * Folders to write into.
  */
-#include "tools/place.h"
+#include "tools/destination.h"
 
 #include "engine/base/buf.h"
 
@@ -52,7 +52,7 @@ static bool climbs(const char *path)
 	return false;
 }
 
-char *bak_place_real(const char *path, struct bak_error *err)
+char *bak_destination_real(const char *path, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) char *whole = absolute(path);
 	BAK_AUTO(bak_free_ptr) char *there = whole ? strdup(whole) : NULL;
@@ -79,7 +79,7 @@ char *bak_place_real(const char *path, struct bak_error *err)
 	return NULL;
 }
 
-bool bak_place_is_below(const char *path, const char *folder)
+bool bak_destination_is_below(const char *path, const char *folder)
 {
 	size_t len = strlen(folder);
 
@@ -112,7 +112,7 @@ static int is_bakfs(dev_t dev, struct bak_error *err)
 	return found;
 }
 
-int bak_place_refuse_mount(const char *path, struct bak_error *err)
+int bak_destination_refuse_mount(const char *path, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) char *there = strdup(path);
 	struct stat st;
@@ -131,7 +131,7 @@ int bak_place_refuse_mount(const char *path, struct bak_error *err)
 	return rc;
 }
 
-int bak_place_make(const char *path, struct bak_error *err)
+int bak_destination_make(const char *path, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) char *part = strdup(path);
 	char *slash;
@@ -152,7 +152,7 @@ int bak_place_make(const char *path, struct bak_error *err)
 	return S_ISDIR(st.st_mode) ? 0 : bak_error_sys(err, ENOTDIR, "%s", part);
 }
 
-int bak_place_is_empty(const char *path, struct bak_error *err)
+int bak_destination_is_empty(const char *path, struct bak_error *err)
 {
 	DIR *dir = opendir(path);
 	struct dirent *entry;

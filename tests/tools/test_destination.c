@@ -1,5 +1,5 @@
 /* Folders to write into: real paths of what is not there yet, what lies below what, emptiness. */
-#include "tools/place.h"
+#include "tools/destination.h"
 
 #include "engine/base/buf.h"
 
@@ -35,7 +35,7 @@ static int remove_root(void **state)
 static void check_real(const char *path, const char *below_root)
 {
 	struct bak_error err = BAK_ERROR_INIT;
-	char *real = bak_place_real(path, &err), expected[256];
+	char *real = bak_destination_real(path, &err), expected[256];
 
 	snprintf(expected, sizeof(expected), "%s%s", root, below_root);
 	assert_non_null(real);
@@ -53,19 +53,19 @@ static void test_real(void **state)
 	check_real("l/x/y", "/a/x/y");
 	check_real("l/x/", "/a/x");
 	check_real("a/../new", "/new");
-	assert_null(bak_place_real("new/../../x", &err));
+	assert_null(bak_destination_real("new/../../x", &err));
 	assert_int_equal(err.code, BAK_USAGE);
-	assert_null(bak_place_real("new/..", &err));
+	assert_null(bak_destination_real("new/..", &err));
 }
 
 static void test_below(void **state)
 {
 	(void)state;
-	assert_true(bak_place_is_below("/a/b", "/a"));
-	assert_true(bak_place_is_below("/a", "/a"));
-	assert_true(bak_place_is_below("/a", "/"));
-	assert_false(bak_place_is_below("/ab", "/a"));
-	assert_false(bak_place_is_below("/", "/a"));
+	assert_true(bak_destination_is_below("/a/b", "/a"));
+	assert_true(bak_destination_is_below("/a", "/a"));
+	assert_true(bak_destination_is_below("/a", "/"));
+	assert_false(bak_destination_is_below("/ab", "/a"));
+	assert_false(bak_destination_is_below("/", "/a"));
 }
 
 static void test_make_and_empty(void **state)
@@ -73,13 +73,13 @@ static void test_make_and_empty(void **state)
 	struct bak_error err = BAK_ERROR_INIT;
 
 	(void)state;
-	assert_int_equal(bak_place_is_empty("a", &err), 1);
-	assert_int_equal(bak_place_is_empty("new/deep", &err), 1);
-	assert_int_equal(bak_place_make("new/deep", &err), 0);
-	assert_int_equal(bak_place_make("new/deep", &err), 0);
-	assert_int_equal(bak_place_is_empty("new", &err), 0);
-	assert_int_equal(bak_place_is_empty("new/deep", &err), 1);
-	assert_int_equal(bak_place_refuse_mount("new/deep/er", &err), 0);
+	assert_int_equal(bak_destination_is_empty("a", &err), 1);
+	assert_int_equal(bak_destination_is_empty("new/deep", &err), 1);
+	assert_int_equal(bak_destination_make("new/deep", &err), 0);
+	assert_int_equal(bak_destination_make("new/deep", &err), 0);
+	assert_int_equal(bak_destination_is_empty("new", &err), 0);
+	assert_int_equal(bak_destination_is_empty("new/deep", &err), 1);
+	assert_int_equal(bak_destination_refuse_mount("new/deep/er", &err), 0);
 	assert_int_equal(rmdir("new/deep"), 0);
 	assert_int_equal(rmdir("new"), 0);
 }
