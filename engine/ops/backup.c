@@ -237,18 +237,19 @@ static int try_commit(struct bak_backup *b, struct bak_snapshot *snapshot, uint6
 		return -1;
 	int rc = bak_backend_put(bak_repo_backend(repo), b->run->id, name, sealed.p, sealed.len,
 				 err);
-	if (rc < 0 || bak_repo_refresh_snapshots(repo, &changed, err) < 0)
-		return -1;
-	if (rc == 0)
-		return 0;
-	/* A record of the number that turned up meanwhile makes it no snapshot. */
-	struct bak_snapshot_row row = {0};
-	rc = bak_index_snapshot(bak_repo_index(repo), snapshot->number, &row, err);
-	if (rc == 1 && row.forgotten)
-		rc = 0;
-	bak_snapshot_row_release(&row);
+	if (rc <= 0)
+		return rc;
 	*out_number = snapshot->number;
-	return rc;
+	/* It is there, and nothing that fails from here on changes that; but a record of the number
+	 * that turned up meanwhile makes it no snapshot. */
+	struct bak_snapshot_row row = {0};
+	struct bak_error scratch = BAK_ERROR_INIT;
+	bool forgotten = bak_repo_refresh_snapshots(repo, &changed, &scratch) == 0 &&
+			 bak_index_snapshot(bak_repo_index(repo), snapshot->number, &row,
+					    &scratch) == 1 &&
+			 row.forgotten;
+	bak_snapshot_row_release(&row);
+	return !forgotten;
 }
 
 int bak_backup_commit(struct bak_backup *b, json_t *facts, json_t *warnings, uint64_t *out_number,

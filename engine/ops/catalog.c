@@ -241,13 +241,10 @@ static bool same_ranges(const struct bak_repo *repo, const struct listing *l)
 static int forget_range(struct bak_repo *repo, const struct bak_range *range, bool *changed,
 			struct bak_error *err)
 {
-	struct bak_snapshot_row row = {0};
 	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
 	char name[64];
-	int rc = bak_index_snapshot(repo->index, range->first, &row, err);
-	bool done = rc == 1 && row.forgotten && range->first == range->last;
-	bak_snapshot_row_release(&row);
-	if (rc < 0 || done)
+	int rc = bak_index_has_forgotten(repo->index, range->first, range->last, err);
+	if (rc != 0)
 		return rc < 0 ? -1 : 0;
 	if (range->first == range->last)
 		snprintf(name, sizeof name, "forgotten/%llu", (unsigned long long)range->first);
@@ -284,8 +281,11 @@ static int apply_tag(struct bak_repo *repo, const struct tag *tag, bool *changed
 	char name[64];
 	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
 	BAK_AUTO(bak_buf_release) struct bak_buf joined = BAK_BUF_INIT;
-	struct bak_snapshot_row row = {0};
 	struct bak_error scratch = BAK_ERROR_INIT;
+	uint64_t version = 0;
+	int rc = bak_index_tag_version(repo->index, tag->number, &version, err);
+	if (rc < 0 || (rc == 1 && version >= tag->version))
+		return rc < 0 ? -1 : 0;
 	snprintf(name, sizeof name, "tags/%llu-%llu", (unsigned long long)tag->number,
 		 (unsigned long long)tag->version);
 	if (bak_record_get(repo->backend, &repo->ring, name, &json, &scratch) != 1)
@@ -300,11 +300,6 @@ static int apply_tag(struct bak_repo *repo, const struct tag *tag, bool *changed
 	json_decref(object);
 	if (bad || bak_buf_append(&joined, "", 1) < 0)
 		return bak_error_nomem(err);
-	int rc = bak_index_snapshot(repo->index, tag->number, &row, err);
-	bool same = rc == 1 && row.tags && strcmp(row.tags, (char *)joined.p) == 0;
-	bak_snapshot_row_release(&row);
-	if (rc <= 0 || same)
-		return rc < 0 ? -1 : 0;
 	*changed = true;
 	return bak_index_set_tags(repo->index, tag->number, tag->version, (char *)joined.p, err);
 }
@@ -492,94 +487,17 @@ static int listed_cmp(const void *a, const void *b)
 		      BAK_PACK_ID_BYTES);
 }
 
-/* --- packs whose end is damaged --- */
-
-struct found_nodes {
-	struct bak_node_row *v;
-	size_t n, cap;
-};
-
-static int add_node(struct found_nodes *nodes, const struct bak_node_row *row)
-{
-	if (nodes->n == nodes->cap) {
-		size_t cap = nodes->cap ? 2 * nodes->cap : 64;
-		void *p = realloc(nodes->v, cap * sizeof *nodes->v);
-		if (!p)
-			return -1;
-		nodes->v = p;
-		nodes->cap = cap;
-	}
-	nodes->v[nodes->n++] = *row;
-	return 0;
-}
-
-/* Span nodes are delimited in their segment: they are found again without the footer. */
-static int nodes_of_segment(const struct bak_segment *segment, struct found_nodes *nodes)
-{
-	uint32_t at = 0, from = 0, len;
-	enum bak_object_kind kind;
-	const uint8_t *payload;
-	while (bak_object_next(segment->data, segment->header.raw_len, &at, &kind, &payload,
-			       &len) == 1) {
-		struct bak_span span;
-		struct bak_error scratch = BAK_ERROR_INIT;
-		if (kind == BAK_OBJECT_SPAN &&
-		    bak_span_decode(payload, len, &span, &scratch) == 0) {
-			struct bak_node_row row = {
-				span.hash, {segment->header.id, from, at - from}, span.len};
-			bak_span_release(&span);
-			if (add_node(nodes, &row) < 0)
-				return -1;
-		}
-		from = at;
-	}
-	return 0;
-}
-
-static int walk_nodes(struct bak_repo *repo, const struct bak_footer *footer,
-		      struct found_nodes *nodes, struct bak_error *err)
-{
-	struct bak_seg_codec codec = {0};
-	BAK_AUTO(bak_buf_release) struct bak_buf record = BAK_BUF_INIT;
-	char name[BAK_PACK_NAME_LEN];
-	int rc = 0;
-	bak_pack_name(footer->rows.pack.id, name);
-	for (size_t i = 0; i < footer->rows.n_segs && rc == 0; i++) {
-		const struct bak_seg_copy *copy = &footer->segs[i];
-		struct bak_segment segment = {.data = NULL};
-		struct bak_error scratch = BAK_ERROR_INIT;
-		if (copy->type != BAK_SEG_TREE || copy->holed)
-			continue;
-		record.len = 0;
-		if (bak_backend_get(repo->backend, name, copy->off, copy->len, &record, &scratch) ==
-			    1 &&
-		    bak_segment_open(&repo->ring, &codec, BAK_SEG_TREE, &copy->id, record.p,
-				     record.len, &segment, &scratch) == 0 &&
-		    nodes_of_segment(&segment, nodes) < 0)
-			rc = bak_error_nomem(err);
-		bak_segment_release(&segment);
-	}
-	bak_seg_codec_release(&codec);
-	return rc;
-}
-
+/* A damaged end: chunks are not found again, segments and nodes are. */
 static int add_walked(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], bool condemned,
 		      struct bak_error *err)
 {
 	struct bak_footer footer = {.run_start = 0};
-	struct found_nodes nodes = {0};
 	uint64_t lost;
 	int rc = bak_pack_walk(repo->backend, &repo->ring, id, &footer, &lost, err);
 	if (rc <= 0)
 		return rc;
-	rc = walk_nodes(repo, &footer, &nodes, err);
-	footer.rows.pack.walked = true;
 	footer.rows.pack.condemned = condemned;
-	footer.rows.nodes = nodes.v;
-	footer.rows.n_nodes = nodes.n;
-	if (rc == 0)
-		rc = bak_index_add_pack(repo->index, &footer.rows, err);
-	free(nodes.v);
+	rc = bak_index_add_pack(repo->index, &footer.rows, err);
 	bak_footer_release(&footer);
 	return rc < 0 ? -1 : 1;
 }
@@ -682,23 +600,6 @@ int bak_repo_refresh_packs(struct bak_repo *repo, bool *out_changed, struct bak_
 
 /* --- from scratch --- */
 
-static int drop_everything(struct bak_repo *repo, struct bak_error *err)
-{
-	BAK_AUTO(bak_free_ptr) struct bak_pack_row *packs = NULL;
-	BAK_AUTO(bak_free_ptr) uint64_t *numbers = NULL;
-	size_t n_packs, n_numbers;
-	if (bak_index_packs(repo->index, &packs, &n_packs, err) < 0 ||
-	    bak_index_snapshot_numbers(repo->index, &numbers, &n_numbers, err) < 0)
-		return -1;
-	for (size_t i = 0; i < n_packs; i++)
-		if (bak_index_drop_pack(repo->index, packs[i].id, err) < 0)
-			return -1;
-	for (size_t i = 0; i < n_numbers; i++)
-		if (bak_index_drop_snapshot(repo->index, numbers[i], err) < 0)
-			return -1;
-	return 0;
-}
-
 static int count_walked(struct bak_repo *repo, uint64_t *out_packs, uint64_t *out_damaged,
 			struct bak_error *err)
 {
@@ -721,12 +622,16 @@ int bak_repo_reindex(struct bak_repo *repo, uint64_t *out_packs, uint64_t *out_d
 	pthread_mutex_lock(&repo->lock);
 	int rc = still_there(repo, err);
 	if (rc == 0)
-		rc = drop_everything(repo, err);
-	repo->n_gone = 0;
-	if (rc == 0)
+		rc = bak_index_begin(repo->index, true, err);
+	if (rc == 0) {
+		repo->n_gone = 0;
 		rc = refresh_packs(repo, &changed, err);
-	if (rc == 0)
-		rc = refresh_snapshots(repo, &l, &changed, err);
+		if (rc == 0)
+			rc = refresh_snapshots(repo, &l, &changed, err);
+		/* All of it or, after a failure, what was there before. */
+		if (bak_index_end(repo->index, rc == 0, err) < 0)
+			rc = -1;
+	}
 	if (rc == 0)
 		rc = count_walked(repo, out_packs, out_damaged, err);
 	pthread_mutex_unlock(&repo->lock);

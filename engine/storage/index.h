@@ -117,8 +117,14 @@ int bak_index_add_snapshot(struct bak_index *index, const struct bak_snapshot_ro
 			   struct bak_error *err);
 int bak_index_drop_snapshot(struct bak_index *index, uint64_t number, struct bak_error *err);
 int bak_index_forget(struct bak_index *index, uint64_t first, uint64_t last, struct bak_error *err);
+/* Whether this very record is known: 1, 0, -1. */
+int bak_index_has_forgotten(struct bak_index *index, uint64_t first, uint64_t last,
+			    struct bak_error *err);
 int bak_index_set_tags(struct bak_index *index, uint64_t number, uint64_t version, const char *tags,
 		       struct bak_error *err);
+/* The version of the tags that are known: 1, 0 none, -1. */
+int bak_index_tag_version(struct bak_index *index, uint64_t number, uint64_t *out_version,
+			  struct bak_error *err);
 /* 1 found (owned by the caller), 0, -1. Forgotten ones are found too; look at .forgotten. */
 int bak_index_snapshot(struct bak_index *index, uint64_t number, struct bak_snapshot_row *out,
 		       struct bak_error *err);

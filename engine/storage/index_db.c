@@ -116,6 +116,8 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_HIGHEST] = "SELECT max(coalesce((SELECT max(number) FROM snapshots), 0),"
 			" coalesce((SELECT max(last) FROM forgotten), 0))",
 	[SQL_FORGET] = "INSERT OR IGNORE INTO forgotten VALUES(?1, ?2)",
+	[SQL_FORGOTTEN_FIND] = "SELECT 1 FROM forgotten WHERE first = ?1 AND last = ?2",
+	[SQL_TAGS_FIND] = "SELECT version FROM tags WHERE number = ?1",
 	[SQL_TAGS_SET] = "INSERT INTO tags VALUES(?1, ?2, ?3) ON CONFLICT(number) DO UPDATE"
 			 " SET version = ?2, tags = ?3 WHERE ?2 > version",
 	[SQL_TAGS_DROP] = "DELETE FROM tags WHERE number = ?1",

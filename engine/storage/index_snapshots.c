@@ -91,6 +91,39 @@ int bak_index_forget(struct bak_index *index, uint64_t first, uint64_t last, str
 	return result;
 }
 
+int bak_index_has_forgotten(struct bak_index *index, uint64_t first, uint64_t last,
+			    struct bak_error *err)
+{
+	int found = -1;
+	pthread_mutex_lock(&index->lock);
+	sqlite3_stmt *stmt = bak_index_sql(index, SQL_FORGOTTEN_FIND, err);
+	if (stmt) {
+		bind_int(stmt, 1, first);
+		bind_int(stmt, 2, last);
+		found = bak_index_step(index, stmt, err);
+		sqlite3_reset(stmt);
+	}
+	pthread_mutex_unlock(&index->lock);
+	return found;
+}
+
+int bak_index_tag_version(struct bak_index *index, uint64_t number, uint64_t *out_version,
+			  struct bak_error *err)
+{
+	int found = -1;
+	pthread_mutex_lock(&index->lock);
+	sqlite3_stmt *stmt = bak_index_sql(index, SQL_TAGS_FIND, err);
+	if (stmt) {
+		bind_int(stmt, 1, number);
+		found = bak_index_step(index, stmt, err);
+		if (found == 1)
+			*out_version = (uint64_t)sqlite3_column_int64(stmt, 0);
+		sqlite3_reset(stmt);
+	}
+	pthread_mutex_unlock(&index->lock);
+	return found;
+}
+
 int bak_index_set_tags(struct bak_index *index, uint64_t number, uint64_t version, const char *tags,
 		       struct bak_error *err)
 {
