@@ -196,11 +196,19 @@ static int run(struct bak_tool *tool, int argc, char **argv)
 	return run_command(tool, command);
 }
 
-/* Passwords and keys are in our memory: no core dumps, no debugger of the same user. Sanitizers
- * need to look at themselves. */
+/* AddressSanitizer's search for leaks traces its own process. */
+#if defined(__SANITIZE_ADDRESS__)
+#define TRACES_ITSELF 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TRACES_ITSELF 1
+#endif
+#endif
+
+/* Passwords and keys are in our memory: no core dumps, no debugger of the same user. */
 static void hide_memory(void)
 {
-#ifndef __SANITIZE_ADDRESS__
+#ifndef TRACES_ITSELF
 	prctl(PR_SET_DUMPABLE, 0);
 #endif
 }

@@ -58,6 +58,21 @@ need_fuse()
 	bakfs --version | grep -q 'mount through FUSE' || skip "built without FUSE"
 }
 
+# As root: runs the script once more as nobody, with copies that nobody can reach, and ends.
+without_root()
+{
+	local status=0
+	[ $EUID = 0 ] || return 0
+	mkdir tests
+	cp -r "$TESTS/lib" tests/
+	cp "$0" tests/script
+	cp -L "$BAKFS" tests/bakfs
+	chmod 755 . tests tests/*
+	BAKFS=$work/tests/bakfs TESTS=$work/tests setpriv --reuid=65534 --regid=65534 \
+		--clear-groups bash "$work/tests/script" || status=$?
+	exit $status
+}
+
 cleanup()
 {
 	local folder

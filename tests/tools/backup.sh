@@ -44,16 +44,6 @@ printf '[repository]\npath = repo\nkey_file = key\nhost = elsewhere\n' >host.con
 expect 1 'host' bakfs -c host.conf backup --name other files:one
 expect 0 'snapshot' bakfs -c host.conf backup --take-over --name other files:one
 
-# A file that cannot be read is left out and named. Root reads everything.
-if [ $EUID != 0 ]; then
-	echo secret >one/locked
-	chmod 0 one/locked
-	expect 3 'warning: one: .*locked' bakfs --json backup one
-	json '.snapshots[0].warnings | length' 1
-	expect 0 . bakfs --json show one@latest
-	json '.snapshots[0].manifest.warnings | length' 1
-fi
-
 # Quiet is quiet; -v is not.
 expect 0 '^$' bash -c 'echo; bakfs -q backup two'
 is "$(wc -c <out)$(wc -c <err)" 10

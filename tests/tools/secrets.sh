@@ -2,8 +2,9 @@
 # Passwords: never in a command line, an environment, a message; the process hides its memory.
 set -eu
 . "$TESTS/lib/cli.sh"
+without_root
 secret=Tr0ub4dor
-mkdir src fifo.d
+mkdir src
 echo x >src/file
 export BAKFS_PASSWORD=$secret
 expect 0 . bakfs --repo repo -v init
@@ -34,4 +35,5 @@ expect 0 . bakfs -c show.conf backup
 ! grep "$secret" child.env || fail "a child has the password"
 ! grep "$secret" parent.cmdline || fail "the password is in the command line"
 ! grep "$secret" parent.env || fail "the password is in the environment"
-is "$(cat parent.owner)" root
+# A process that hides its memory belongs to root in /proc. Sanitizers look into themselves.
+grep -q __asan_init "$BAKFS" || is "$(cat parent.owner)" root
