@@ -597,7 +597,6 @@ static int walk_single(struct walk *w, int fd, const char *path, const char *nam
 		       const struct statx *st, struct bak_error *err)
 {
 	struct bak_source_inode root, in;
-	BAK_AUTO(bak_close_fd) int dir_fd = -1;
 	const char *last = bak_files_base(path);
 
 	if (!w->writer) {
