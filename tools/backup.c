@@ -191,6 +191,21 @@ static int tell_done(struct share *share, struct bak_backup *backup, uint64_t nu
 	return json_array_append_new(share->work->snapshots, json);
 }
 
+/* For the time that is left: what the driver says, else the size of the last snapshot. */
+static uint64_t estimate(struct share *share, const struct bak_store_probe *probe)
+{
+	struct bak_repo *repo = share->work->tool->repo;
+	struct bak_snapshot_row row = {.number = 0};
+	struct bak_error err = BAK_ERROR_INIT;
+	uint64_t number, bytes = probe->bytes;
+
+	if (!bytes && bak_repo_latest(repo, share->conf->name, &number, &err) > 0 &&
+	    bak_index_snapshot(bak_repo_index(repo), number, &row, &err) > 0)
+		bytes = row.bytes;
+	bak_snapshot_row_release(&row);
+	return bytes;
+}
+
 static int run_driver(struct share *share, void *store, struct bak_error *err)
 {
 	struct work *work = share->work;
@@ -213,7 +228,7 @@ static int run_driver(struct share *share, void *store, struct bak_error *err)
 		return -1;
 	bak_tool_detail(work->tool, "%s: %s%s%s", share->conf->name, probe.target,
 			*probe.version ? ", " : "", probe.version);
-	bak_progress_begin(&work->tool->progress, share->conf->name, probe.bytes);
+	bak_progress_begin(&work->tool->progress, share->conf->name, estimate(share, &probe));
 	if (bak_backup_begin(work->run, &conf, &backup, err) < 0)
 		return -1;
 	rc = share->driver->backup(store, bak_backup_writer(backup), share->facts, err);

@@ -172,7 +172,7 @@ static int run(struct bak_tool *tool, int argc, char **argv)
 
 	tool->args.tables[tool->args.n_tables++] = common_options;
 	if (bak_args_parse(&tool->args, argc, argv, true, &used, &err) < 0)
-		return bak_tool_fail(tool, &err);
+		return bak_tool_usage(tool, "%s", err.msg);
 	if (bak_args_count(&tool->args, "version"))
 		return print_version(bak_args_count(&tool->args, "json") > 0);
 	if (used == argc && bak_args_count(&tool->args, "help")) {
@@ -180,15 +180,14 @@ static int run(struct bak_tool *tool, int argc, char **argv)
 		return BAK_EXIT_DONE;
 	}
 	if (used == argc)
-		return bak_tool_usage(tool, "say what to do; bakfs --help lists the commands");
+		return bak_tool_usage(tool, "say what to do");
 	command = find_command(argv[used]);
 	if (!command)
-		return bak_tool_usage(tool, "unknown command \"%s\"; bakfs --help lists them",
-				      argv[used]);
+		return bak_tool_usage(tool, "unknown command \"%s\"", argv[used]);
 	tool->command = command->name;
 	tool->args.tables[tool->args.n_tables++] = command->options;
 	if (bak_args_parse(&tool->args, argc - used, argv + used, false, &used, &err) < 0)
-		return bak_tool_fail(tool, &err);
+		return bak_tool_usage(tool, "%s", err.msg);
 	if (bak_args_count(&tool->args, "help")) {
 		print_command_usage(command);
 		return BAK_EXIT_DONE;

@@ -202,21 +202,19 @@ int bak_tool_fail(struct bak_tool *tool, const struct bak_error *err)
 	bak_tool_note(tool, "%s", err->msg);
 	if (hint)
 		fprintf(stderr, "hint: %s\n", hint);
-	if (err->code == BAK_USAGE && tool->command)
-		fprintf(stderr, "hint: see bakfs %s --help\n", tool->command);
 	return (int)bak_exit_of(err->code);
 }
 
 int bak_tool_usage(struct bak_tool *tool, const char *fmt, ...)
 {
-	struct bak_error err = BAK_ERROR_INIT;
 	va_list ap;
 
-	err.code = BAK_USAGE;
 	va_start(ap, fmt);
-	vsnprintf(err.msg, sizeof(err.msg), fmt, ap);
+	print_line(tool, "", fmt, ap);
 	va_end(ap);
-	return bak_tool_fail(tool, &err);
+	fprintf(stderr, "hint: see bakfs %s%s--help\n", tool->command ? tool->command : "",
+		tool->command ? " " : "");
+	return BAK_EXIT_USAGE;
 }
 
 void bak_tool_warn(struct bak_tool *tool, const char *fmt, ...)
