@@ -5,8 +5,10 @@
  */
 #include "tools/commands.h"
 #include "tools/job.h"
+#include "tools/job_files.h"
 #include "tools/restore.h"
 
+#include <time.h>
 #include <unistd.h>
 
 static int is_cancelled(void *ctx)
@@ -14,6 +16,24 @@ static int is_cancelled(void *ctx)
 	struct bak_tool *tool = ctx;
 
 	return *tool->stop != 0;
+}
+
+/* The store is not in the configuration any more: whoever waits for the job must hear of it. */
+static void note_refusal(struct bak_tool *tool, const struct bak_job_request *request,
+			 const struct bak_error *err)
+{
+	struct bak_job_files files;
+	struct bak_error scratch = BAK_ERROR_INIT;
+
+	if (!request->id || bak_job_files_open(&files, bak_repo_state_dir(tool->repo),
+					       request->store, request->id, &scratch) < 0)
+		return;
+	snprintf(files.error, sizeof(files.error), "%s", err->msg);
+	files.finished = time(NULL);
+	files.cancellable = false;
+	bak_job_files_log(&files, err->msg);
+	bak_job_files_state(&files, "failed");
+	bak_job_files_close(&files);
 }
 
 static int run(struct bak_tool *tool, const struct bak_job_request *request, struct bak_error *err)
@@ -24,12 +44,14 @@ static int run(struct bak_tool *tool, const struct bak_job_request *request, str
 
 	if (bak_tool_need_path(tool, err) < 0)
 		return -1;
-	job.store = bak_live_store(tool, request->store, err);
-	if (!job.store)
-		return -1;
 	bak_tool_repo_conf(tool, &conf);
 	if (bak_repo_open(&conf, &request->secret, &tool->repo, err) < 0)
 		return -1;
+	job.store = bak_live_store(tool, request->store, err);
+	if (!job.store) {
+		note_refusal(tool, request, err);
+		return -1;
+	}
 	job.repo = tool->repo;
 	job.workers = tool->config.workers;
 	return bak_job_run(&job, &result, err);
