@@ -1,9 +1,13 @@
 /*
- * The catalogue: brings the index up to date with the repository, whoever changed it. See repo.h.
+ * The catalogue of snapshots, forget records and tags: brings the index up to date with the
+ * repository, whoever changed it. See repo.h; packs are in catalog_packs.c.
  *
- * Order of listings (bakfs-repository(5)): snapshots/, then forgotten/; condemned/, then packs/. A
- * listing that fails, or a repository without bakfs.json, changes nothing. What the index knows is
- * read before the listing: what another process adds in between is then not taken for gone.
+ * Order of listings (bakfs-repository(5)): snapshots/, then forgotten/. A listing that fails, or a
+ * repository without bakfs.json, changes nothing. What the index knows is read before the listing:
+ * what another process adds in between is then not taken for gone.
+ *
+ * Names are not believed: whoever can write to the storage may put anything there, also a number
+ * near the highest of all. A number counts once its snapshot or its record opened.
  */
 #include "engine/ops/repo_private.h"
 
@@ -134,6 +138,14 @@ static int list_tag(void *ctx, const char *name, uint64_t size)
 	return 0;
 }
 
+static int range_cmp(const void *a, const void *b)
+{
+	const struct bak_range *x = a, *y = b;
+	if (x->first != y->first)
+		return x->first < y->first ? -1 : 1;
+	return x->last < y->last ? -1 : x->last > y->last;
+}
+
 static int list_all(struct bak_repo *repo, struct listing *out, struct bak_error *err)
 {
 	int rc = bak_backend_list(repo->backend, "snapshots", list_snapshot, out, err);
@@ -145,11 +157,19 @@ static int list_all(struct bak_repo *repo, struct listing *out, struct bak_error
 		return bak_error_nomem(err);
 	if (rc == 0 && out->snapshots.n)
 		qsort(out->snapshots.v, out->snapshots.n, sizeof *out->snapshots.v, number_cmp);
+	if (rc == 0 && out->n_gone)
+		qsort(out->gone, out->n_gone, sizeof *out->gone, range_cmp);
 	return rc;
 }
 
-/* Before anything is dropped from the index: the storage may just be away (not mounted). */
-static int still_there(struct bak_repo *repo, struct bak_error *err)
+int bak_catalog_read(struct bak_repo *repo, const char *name, struct bak_buf *out,
+		     struct bak_error *err)
+{
+	int rc = bak_record_get(repo->backend, &repo->ring, name, out, err);
+	return rc < 0 && err->code == BAK_CORRUPT ? 0 : rc;
+}
+
+int bak_catalog_still_there(struct bak_repo *repo, struct bak_error *err)
 {
 	uint64_t size;
 	int rc = bak_backend_size(repo->backend, "bakfs.json", &size, err);
@@ -221,7 +241,7 @@ static int drop_gone(struct bak_repo *repo, const struct listing *l, const uint6
 	for (size_t i = 0; i < n; i++) {
 		if (has_number(l->snapshots.v, l->snapshots.n, known[i]))
 			continue;
-		if (!sure && still_there(repo, err) < 0)
+		if (!sure && bak_catalog_still_there(repo, err) < 0)
 			return -1;
 		sure = true;
 		if (bak_index_drop_snapshot(repo->index, known[i], err) < 0)
@@ -237,7 +257,7 @@ static bool same_ranges(const struct bak_repo *repo, const struct listing *l)
 	       (l->n_gone == 0 || memcmp(repo->gone, l->gone, l->n_gone * sizeof *l->gone) == 0);
 }
 
-/* A record counts only if it opens: who cannot seal cannot hide a snapshot. */
+/* A record counts only if it opens: who cannot seal cannot hide a snapshot. 1, 0, -1. */
 static int forget_range(struct bak_repo *repo, const struct bak_range *range, bool *changed,
 			struct bak_error *err)
 {
@@ -245,31 +265,36 @@ static int forget_range(struct bak_repo *repo, const struct bak_range *range, bo
 	char name[64];
 	int rc = bak_index_has_forgotten(repo->index, range->first, range->last, err);
 	if (rc != 0)
-		return rc < 0 ? -1 : 0;
+		return rc;
 	if (range->first == range->last)
 		snprintf(name, sizeof name, "forgotten/%llu", (unsigned long long)range->first);
 	else
 		snprintf(name, sizeof name, "forgotten/%llu-%llu", (unsigned long long)range->first,
 			 (unsigned long long)range->last);
-	struct bak_error scratch = BAK_ERROR_INIT;
-	rc = bak_record_get(repo->backend, &repo->ring, name, &json, &scratch);
+	rc = bak_catalog_read(repo, name, &json, err);
 	if (rc <= 0)
-		return 0;
+		return rc;
 	*changed = true;
-	return bak_index_forget(repo->index, range->first, range->last, err);
+	return bak_index_forget(repo->index, range->first, range->last, err) < 0 ? -1 : 1;
 }
 
+/* Afterwards repo->gone are the records that count. */
 static int apply_forgotten(struct bak_repo *repo, struct listing *l, bool *changed,
 			   struct bak_error *err)
 {
+	size_t n = 0;
 	if (same_ranges(repo, l))
 		return 0;
-	for (size_t i = 0; i < l->n_gone; i++)
-		if (forget_range(repo, &l->gone[i], changed, err) < 0)
+	for (size_t i = 0; i < l->n_gone; i++) {
+		int rc = forget_range(repo, &l->gone[i], changed, err);
+		if (rc < 0)
 			return -1;
+		if (rc == 1)
+			l->gone[n++] = l->gone[i];
+	}
 	free(repo->gone);
 	repo->gone = l->gone;
-	repo->n_gone = l->n_gone;
+	repo->n_gone = n;
 	l->gone = NULL;
 	l->n_gone = 0;
 	return 0;
@@ -281,15 +306,15 @@ static int apply_tag(struct bak_repo *repo, const struct tag *tag, bool *changed
 	char name[64];
 	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
 	BAK_AUTO(bak_buf_release) struct bak_buf joined = BAK_BUF_INIT;
-	struct bak_error scratch = BAK_ERROR_INIT;
 	uint64_t version = 0;
 	int rc = bak_index_tag_version(repo->index, tag->number, &version, err);
 	if (rc < 0 || (rc == 1 && version >= tag->version))
 		return rc < 0 ? -1 : 0;
 	snprintf(name, sizeof name, "tags/%llu-%llu", (unsigned long long)tag->number,
 		 (unsigned long long)tag->version);
-	if (bak_record_get(repo->backend, &repo->ring, name, &json, &scratch) != 1)
-		return 0;
+	rc = bak_catalog_read(repo, name, &json, err);
+	if (rc <= 0)
+		return rc;
 	json_t *object = json_loadb((const char *)json.p, json.len, 0, NULL), *tag_name;
 	size_t i;
 	int bad = bak_buf_reserve(&joined, 1) < 0;
@@ -314,21 +339,16 @@ static int refresh_snapshots(struct bak_repo *repo, struct listing *l, bool *cha
 	    list_all(repo, l, err) < 0 || drop_gone(repo, l, known, n, changed, err) < 0 ||
 	    add_new(repo, l, known, n, changed, err) < 0)
 		return -1;
-	for (size_t i = 0; i < l->n_gone; i++)
-		if (l->gone[i].last > highest)
-			highest = l->gone[i].last;
-	if (l->snapshots.n && l->snapshots.v[l->snapshots.n - 1] > highest)
-		highest = l->snapshots.v[l->snapshots.n - 1];
 	if (apply_forgotten(repo, l, changed, err) < 0)
 		return -1;
 	for (size_t i = 0; i < l->n_tags; i++)
 		if (apply_tag(repo, &l->tags[i], changed, err) < 0)
 			return -1;
+	if (bak_index_highest(repo->index, &highest, err) < 0)
+		return -1;
 	bak_state_save(repo, highest);
 	return 0;
 }
-
-static int refresh_packs(struct bak_repo *repo, bool *changed, struct bak_error *err);
 
 int bak_repo_refresh_snapshots(struct bak_repo *repo, bool *out_changed, struct bak_error *err)
 {
@@ -339,7 +359,7 @@ int bak_repo_refresh_snapshots(struct bak_repo *repo, bool *out_changed, struct 
 	int rc = refresh_snapshots(repo, &l, out_changed, err);
 	/* What a new snapshot refers to lies in packs that may be new too. */
 	if (rc == 0 && *out_changed)
-		rc = refresh_packs(repo, &packs, err);
+		rc = bak_catalog_refresh_packs(repo, &packs, err);
 	pthread_mutex_unlock(&repo->lock);
 	listing_release(&l);
 	return rc;
@@ -353,11 +373,10 @@ int bak_repo_next_number(struct bak_repo *repo, uint64_t *out_number, struct bak
 	pthread_mutex_lock(&repo->lock);
 	if (repo->highest > highest)
 		highest = repo->highest;
-	for (size_t i = 0; i < repo->n_unreadable; i++)
-		if (repo->unreadable[i] > highest)
-			highest = repo->unreadable[i];
-	pthread_mutex_unlock(&repo->lock);
 	*out_number = highest + 1;
+	while (has_number(repo->unreadable, repo->n_unreadable, *out_number))
+		++*out_number;
+	pthread_mutex_unlock(&repo->lock);
 	return 0;
 }
 
@@ -375,227 +394,104 @@ int bak_repo_snapshot(struct bak_repo *repo, uint64_t number, struct bak_snapsho
 
 /* --- omissions --- */
 
-static bool is_forgotten(const struct bak_repo *repo, uint64_t number)
+/* The smallest of v that is >= from, or UINT64_MAX. */
+static uint64_t at_least(const uint64_t *v, size_t n, uint64_t from)
 {
-	for (size_t i = 0; i < repo->n_gone; i++)
-		if (number >= repo->gone[i].first && number <= repo->gone[i].last)
-			return true;
-	return false;
+	size_t lo = 0, hi = n;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (v[mid] < from)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < n ? v[lo] : UINT64_MAX;
+}
+
+/* What accounts for number from, or else begins next behind it: [*out_first, *out_last]. */
+static void next_accounted(const struct bak_repo *repo, const uint64_t *known, size_t n,
+			   uint64_t from, uint64_t *out_first, uint64_t *out_last)
+{
+	uint64_t a = at_least(known, n, from);
+	uint64_t b = at_least(repo->unreadable, repo->n_unreadable, from);
+	*out_first = *out_last = a < b ? a : b;
+	for (size_t i = 0; i < repo->n_gone && repo->gone[i].first <= *out_first; i++) {
+		if (repo->gone[i].last < from)
+			continue;
+		*out_first = repo->gone[i].first;
+		*out_last = repo->gone[i].last;
+		return;
+	}
+}
+
+/* Appends the gaps below and up to highest; counts the numbers missing. */
+static int put_gaps(const struct bak_repo *repo, const uint64_t *known, size_t n, uint64_t highest,
+		    struct bak_buf *text, uint64_t *out_missing)
+{
+	uint64_t first, last;
+	for (uint64_t from = 1; from <= highest; from = last + 1) {
+		next_accounted(repo, known, n, from, &first, &last);
+		if (first <= from)
+			continue;
+		/* A gap from here to what comes next. */
+		last = first - 1 < highest ? first - 1 : highest;
+		*out_missing += last - from + 1;
+		if (bak_buf_printf(text, from == last ? "%s%llu" : "%s%llu-%llu",
+				   text->len ? ", " : "", (unsigned long long)from,
+				   (unsigned long long)last) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int put_unreadable(const struct bak_repo *repo, struct bak_buf *text)
+{
+	int bad = 0;
+	for (size_t i = 0; i < repo->n_unreadable && !bad; i++)
+		bad = bak_buf_printf(text, i ? ", %llu" : "%llu",
+				     (unsigned long long)repo->unreadable[i]) < 0;
+	return bad ? -1 : 0;
+}
+
+/* "snapshot 2 <one>", "snapshots 2, 4 <many>", nothing for none. */
+static int put_phrase(struct bak_buf *out, const struct bak_buf *numbers, uint64_t n,
+		      const char *one, const char *many)
+{
+	if (n == 0)
+		return 0;
+	return bak_buf_printf(out, "%ssnapshot%s %.*s %s", out->len ? "; " : "", n > 1 ? "s" : "",
+			      (int)numbers->len, (char *)numbers->p, n > 1 ? many : one);
 }
 
 int bak_repo_omissions(struct bak_repo *repo, char **out_text, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) uint64_t *known = NULL;
-	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
-	size_t n, missing = 0;
-	int bad = 0;
+	BAK_AUTO(bak_buf_release) struct bak_buf gaps = BAK_BUF_INIT;
+	BAK_AUTO(bak_buf_release) struct bak_buf unreadable = BAK_BUF_INIT;
+	struct bak_buf text = BAK_BUF_INIT;
+	uint64_t missing = 0;
+	size_t n;
 	*out_text = NULL;
 	if (bak_index_snapshot_numbers(repo->index, &known, &n, err) < 0)
 		return -1;
 	pthread_mutex_lock(&repo->lock);
-	uint64_t highest = repo->highest, from = 0;
+	uint64_t highest = repo->highest;
 	if (n && known[n - 1] > highest)
 		highest = known[n - 1];
-	for (uint64_t i = 1; i <= highest + 1 && !bad; i++) {
-		bool gap = i <= highest && !has_number(known, n, i) && !is_forgotten(repo, i) &&
-			   !has_number(repo->unreadable, repo->n_unreadable, i);
-		missing += gap;
-		if (gap && !from)
-			from = i;
-		if (gap || !from)
-			continue;
-		bad = bak_buf_printf(&text, from == i - 1 ? "%s%llu" : "%s%llu-%llu",
-				     text.len ? ", " : "", (unsigned long long)from,
-				     (unsigned long long)i - 1) < 0;
-		from = 0;
-	}
+	int bad = put_gaps(repo, known, n, highest, &gaps, &missing) < 0 ||
+		  put_unreadable(repo, &unreadable) < 0 ||
+		  put_phrase(&text, &gaps, missing, "is neither there nor recorded as forgotten",
+			     "are neither there nor recorded as forgotten") < 0 ||
+		  put_phrase(&text, &unreadable, repo->n_unreadable, "is there but does not open",
+			     "are there but do not open") < 0;
 	pthread_mutex_unlock(&repo->lock);
-	if (bad)
+	if (bad) {
+		bak_buf_release(&text);
 		return bak_error_nomem(err);
-	if (missing &&
-	    asprintf(out_text, "snapshot%s %.*s %s neither there nor recorded as forgotten",
-		     missing > 1 ? "s" : "", (int)text.len, (char *)text.p,
-		     missing > 1 ? "are" : "is") < 0)
-		return bak_error_nomem(err);
-	return 0;
-}
-
-/* --- packs --- */
-
-struct pack_listing {
-	struct listed {
-		uint8_t id[BAK_PACK_ID_BYTES];
-		uint64_t size;
-		bool known;
-	} * v;
-	size_t n, cap;
-	struct bak_buf condemned; /* ids, one behind another */
-	struct bak_repo *repo;
-};
-
-static int list_pack(void *ctx, const char *name, uint64_t size)
-{
-	struct pack_listing *l = ctx;
-	struct listed pack = {.size = size};
-	if (!bak_pack_id_of_name(name, pack.id))
-		return 0;
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? 2 * l->cap : 64;
-		void *p = realloc(l->v, cap * sizeof *l->v);
-		if (!p)
-			return 1;
-		l->v = p;
-		l->cap = cap;
 	}
-	l->v[l->n++] = pack;
+	/* bak_buf_printf leaves a zero behind the text. */
+	*out_text = (char *)text.p;
 	return 0;
-}
-
-/* A condemnation that does not open condemns nothing. */
-static int list_condemned(void *ctx, const char *name, uint64_t size)
-{
-	struct pack_listing *l = ctx;
-	struct bak_error scratch = BAK_ERROR_INIT;
-	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
-	(void)size;
-	if (bak_record_get(l->repo->backend, &l->repo->ring, name, &json, &scratch) != 1)
-		return 0;
-	json_t *object = json_loadb((const char *)json.p, json.len, 0, NULL), *pack;
-	size_t i;
-	int bad = 0;
-	json_array_foreach(json_object_get(object, "packs"), i, pack)
-	{
-		uint8_t id[BAK_PACK_ID_BYTES];
-		if (json_is_string(pack) && bak_unhex(id, sizeof id, json_string_value(pack)))
-			bad |= bak_buf_append(&l->condemned, id, sizeof id) < 0;
-	}
-	json_decref(object);
-	return bad;
-}
-
-static bool is_condemned(const struct pack_listing *l, const uint8_t id[BAK_PACK_ID_BYTES])
-{
-	for (size_t at = 0; at < l->condemned.len; at += BAK_PACK_ID_BYTES)
-		if (memcmp(l->condemned.p + at, id, BAK_PACK_ID_BYTES) == 0)
-			return true;
-	return false;
-}
-
-static int listed_cmp(const void *a, const void *b)
-{
-	return memcmp(((const struct listed *)a)->id, ((const struct listed *)b)->id,
-		      BAK_PACK_ID_BYTES);
-}
-
-/* A damaged end: chunks are not found again, segments and nodes are. */
-static int add_walked(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], bool condemned,
-		      struct bak_error *err)
-{
-	struct bak_footer footer = {.run_start = 0};
-	uint64_t lost;
-	int rc = bak_pack_walk(repo->backend, &repo->ring, id, &footer, &lost, err);
-	if (rc <= 0)
-		return rc;
-	footer.rows.pack.condemned = condemned;
-	rc = bak_index_add_pack(repo->index, &footer.rows, err);
-	bak_footer_release(&footer);
-	return rc < 0 ? -1 : 1;
-}
-
-static int add_pack(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], bool condemned,
-		    struct bak_error *err)
-{
-	struct bak_footer footer = {.run_start = 0};
-	int rc = bak_pack_read_footer(repo->backend, &repo->ring, id, &footer, err);
-	if (rc == 0)
-		return 0;
-	if (rc < 0)
-		return err->code == BAK_CORRUPT ? add_walked(repo, id, condemned, err) : -1;
-	footer.rows.pack.condemned = condemned;
-	rc = bak_index_add_pack(repo->index, &footer.rows, err);
-	bak_footer_release(&footer);
-	return rc < 0 ? -1 : 1;
-}
-
-/* Packs of the index that are gone, or whose condemnation changed. Marks those listed as known. */
-static int compare_known(struct bak_repo *repo, struct pack_listing *l,
-			 const struct bak_pack_row *known, size_t n, bool *changed,
-			 struct bak_error *err)
-{
-	bool sure = false;
-	for (size_t i = 0; i < n; i++) {
-		struct listed want;
-		memcpy(want.id, known[i].id, sizeof want.id);
-		struct listed *found = l->n ? bsearch(&want, l->v, l->n, sizeof *l->v, listed_cmp)
-					    : NULL;
-		bool condemned = is_condemned(l, known[i].id);
-		if (found) {
-			found->known = true;
-			if (condemned == known[i].condemned)
-				continue;
-			if (bak_index_condemn_pack(repo->index, known[i].id, condemned, err) < 0)
-				return -1;
-		} else {
-			if (!sure && still_there(repo, err) < 0)
-				return -1;
-			sure = true;
-			if (bak_index_drop_pack(repo->index, known[i].id, err) < 0)
-				return -1;
-		}
-		*changed = true;
-	}
-	return 0;
-}
-
-static int add_unknown(struct bak_repo *repo, struct pack_listing *l, bool *changed,
-		       struct bak_error *err)
-{
-	size_t total = 0, done = 0;
-	for (size_t i = 0; i < l->n; i++)
-		total += !l->v[i].known;
-	for (size_t i = 0; i < l->n; i++) {
-		if (l->v[i].known)
-			continue;
-		int rc = add_pack(repo, l->v[i].id, is_condemned(l, l->v[i].id), err);
-		if (rc < 0)
-			return -1;
-		*changed |= rc == 1;
-		if (repo->progress)
-			repo->progress(repo->progress_ctx, "reading pack footers", ++done, total);
-	}
-	return 0;
-}
-
-static int refresh_packs(struct bak_repo *repo, bool *changed, struct bak_error *err)
-{
-	struct pack_listing l = {.repo = repo};
-	BAK_AUTO(bak_free_ptr) struct bak_pack_row *known = NULL;
-	size_t n;
-	*changed = false;
-	if (bak_index_packs(repo->index, &known, &n, err) < 0)
-		return -1;
-	int rc = bak_backend_list(repo->backend, "condemned", list_condemned, &l, err);
-	if (rc == 0)
-		rc = bak_backend_list(repo->backend, "packs", list_pack, &l, err);
-	if (rc > 0)
-		rc = bak_error_nomem(err);
-	if (rc == 0 && l.n)
-		qsort(l.v, l.n, sizeof *l.v, listed_cmp);
-	if (rc == 0)
-		rc = compare_known(repo, &l, known, n, changed, err);
-	if (rc == 0)
-		rc = add_unknown(repo, &l, changed, err);
-	free(l.v);
-	bak_buf_release(&l.condemned);
-	return rc;
-}
-
-int bak_repo_refresh_packs(struct bak_repo *repo, bool *out_changed, struct bak_error *err)
-{
-	pthread_mutex_lock(&repo->lock);
-	int rc = refresh_packs(repo, out_changed, err);
-	pthread_mutex_unlock(&repo->lock);
-	return rc;
 }
 
 /* --- from scratch --- */
@@ -620,12 +516,12 @@ int bak_repo_reindex(struct bak_repo *repo, uint64_t *out_packs, uint64_t *out_d
 	struct listing l = {.n_gone = 0};
 	bool changed;
 	pthread_mutex_lock(&repo->lock);
-	int rc = still_there(repo, err);
+	int rc = bak_catalog_still_there(repo, err);
 	if (rc == 0)
 		rc = bak_index_begin(repo->index, true, err);
 	if (rc == 0) {
 		repo->n_gone = 0;
-		rc = refresh_packs(repo, &changed, err);
+		rc = bak_catalog_refresh_packs(repo, &changed, err);
 		if (rc == 0)
 			rc = refresh_snapshots(repo, &l, &changed, err);
 		/* All of it or, after a failure, what was there before. */

@@ -431,7 +431,7 @@ void bak_state_load(struct bak_repo *repo)
 	FILE *f = state_path(repo, "", path) == 0 ? fopen(path, "re") : NULL;
 	if (!f)
 		return;
-	if (fscanf(f, "%llu", &n) == 1)
+	if (fscanf(f, "%llu", &n) == 1 && n <= INT64_MAX)
 		repo->highest = n;
 	fclose(f);
 }

@@ -1,5 +1,5 @@
 /* The inside of an open repository, for the files of ops/ that make it up: repo.c, catalog.c,
- * keys.c, resolve.c. Others use repo.h. */
+ * catalog_packs.c, keys.c, resolve.c. Others use repo.h. */
 #ifndef BAK_OPS_REPO_PRIVATE_H
 #define BAK_OPS_REPO_PRIVATE_H
 
@@ -27,15 +27,23 @@ struct bak_repo {
 
 	pthread_mutex_t lock;   /* one refresh at a time; guards what follows */
 	uint64_t highest;       /* ever seen by this machine */
-	struct bak_range *gone; /* forgotten ranges, as listed last */
+	struct bak_range *gone; /* forget records that opened, sorted */
 	size_t n_gone;
-	uint64_t *unreadable; /* snapshots that are there and do not open */
+	uint64_t *unreadable; /* snapshots that are there and do not open, sorted */
 	size_t n_unreadable;
 };
 
 /* Reads and writes <state dir>/highest. A state that cannot be written is no reason to fail. */
 void bak_state_load(struct bak_repo *repo);
 void bak_state_save(struct bak_repo *repo, uint64_t highest);
+
+/* The catalogue, with repo->lock held. */
+int bak_catalog_refresh_packs(struct bak_repo *repo, bool *changed, struct bak_error *err);
+/* A small sealed record: 1, 0 when it is not there or not sealed by us, -1. */
+int bak_catalog_read(struct bak_repo *repo, const char *name, struct bak_buf *out,
+		     struct bak_error *err);
+/* Asked before anything is dropped from the index: the storage may just be away (not mounted). */
+int bak_catalog_still_there(struct bak_repo *repo, struct bak_error *err);
 
 /* Tries every slot: 1 opened, 0 none fits, -1 error. */
 int bak_keys_open(struct bak_backend *backend, const uint8_t repo_id[BAK_REPO_ID_BYTES],

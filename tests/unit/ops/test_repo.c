@@ -1,6 +1,6 @@
 /* A whole repository over the memory backend: made, opened, filled, verified, damaged, reindexed.
  */
-#include "tests/lib/fixture.h"
+#include "tests/lib/world.h"
 
 #include "engine/ops/backup.h"
 #include "engine/ops/sums.h"
@@ -13,100 +13,6 @@
 
 #include <cmocka.h>
 
-struct world {
-	struct bak_backend *mem, *fault;
-	struct bak_secret secret;
-	struct bak_repo *repo;
-};
-
-static void must(int rc, const struct bak_error *err)
-{
-	if (rc < 0)
-		fail_msg("%s", err->msg);
-}
-
-static struct bak_repo_conf conf_of(struct world *world)
-{
-	return (struct bak_repo_conf){.backend = world->fault,
-				      .index_in_memory = true,
-				      .host = "here",
-				      .scrypt_log_n = 10};
-}
-
-static void open_repo(struct world *world)
-{
-	struct bak_error err = BAK_ERROR_INIT;
-	struct bak_repo_conf conf = conf_of(world);
-	must(bak_repo_open(&conf, &world->secret, &world->repo, &err), &err);
-}
-
-static void setup(struct world *world)
-{
-	struct bak_error err = BAK_ERROR_INIT;
-	*world = (struct world){0};
-	must(bak_backend_mem_new(&world->mem, &err), &err);
-	must(bak_backend_fault_new(world->mem, &world->fault, &err), &err);
-	must(bak_secret_password(&world->secret, "horse", 5, &err), &err);
-	struct bak_repo_conf conf = conf_of(world);
-	must(bak_repo_init(&conf, &world->secret, "test", &err), &err);
-	open_repo(world);
-}
-
-static void teardown(struct world *world)
-{
-	bak_repo_close(world->repo);
-	bak_secret_release(&world->secret);
-	bak_backend_close(world->fault);
-	bak_backend_close(world->mem);
-}
-
-/* A few files with contents made from seed. Returns 0 and the number, or -1. */
-static int try_backup(struct world *world, const char *store, const char *type, uint64_t seed,
-		      uint64_t *out_number, struct bak_error *err)
-{
-	const char *stores[] = {store};
-	struct bak_run *run = NULL;
-	struct bak_backup *backup = NULL;
-	struct bak_backup_conf conf = {.store = store, .driver = "files", .workers = 1};
-	struct bak_source_inode dir = bak_test_inode(BAK_TYPE_DIR, 9, 0);
-	uint8_t *p = malloc(600000);
-	json_t *facts = json_pack("{s:{s:i}}", "counts", "files", 3);
-	int rc = p && facts ? bak_run_begin(world->repo, type, "a test", stores, 1, &run, err) : -1;
-	if (rc == 0)
-		rc = bak_backup_begin(run, &conf, &backup, err);
-	struct bak_writer *w = backup ? bak_backup_writer(backup) : NULL;
-	const char *const names[] = {"big", "odd\\name\n", "small"};
-	for (size_t i = 0; i < 3 && rc == 0; i++) {
-		size_t len = i == 0 ? 600000 : 30;
-		struct bak_source_inode in = bak_test_inode(BAK_TYPE_FILE, 10 + i, len);
-		bak_fill_text(p, len, seed + i);
-		rc = bak_writer_file(w, names[i], &in, BAK_HINT_NONE, err);
-		if (rc == 0)
-			rc = bak_writer_data(w, p, len, err);
-		if (rc == 0)
-			rc = bak_writer_file_end(w, NULL, err);
-	}
-	if (rc == 0)
-		rc = bak_writer_enter(w, "sub", &dir, err);
-	if (rc == 0)
-		rc = bak_writer_leave(w, err);
-	if (rc == 0)
-		rc = bak_backup_commit(backup, facts, NULL, out_number, err);
-	bak_backup_free(backup);
-	bak_run_end(run);
-	json_decref(facts);
-	free(p);
-	return rc;
-}
-
-static uint64_t backup(struct world *world, const char *store, const char *type, uint64_t seed)
-{
-	struct bak_error err = BAK_ERROR_INIT;
-	uint64_t number = 0;
-	must(try_backup(world, store, type, seed, &number, &err), &err);
-	return number;
-}
-
 static void ignore_finding(void *ctx, const char *what, const char *where, const char *why)
 {
 	(void)what;
@@ -115,13 +21,13 @@ static void ignore_finding(void *ctx, const char *what, const char *where, const
 	++*(int *)ctx;
 }
 
-static struct bak_check_result check(struct world *world)
+static struct bak_check_result check(struct bak_world *world)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 	int findings = 0;
 	struct bak_verify_conf conf = {.finding = ignore_finding, .ctx = &findings};
 	struct bak_check_result result;
-	must(bak_check(world->repo, &conf, &result, &err), &err);
+	bak_must(bak_check(world->repo, &conf, &result, &err), &err);
 	return result;
 }
 
@@ -131,13 +37,13 @@ static bool clean(const struct bak_check_result *r)
 	       !r->damaged_files && !r->missing;
 }
 
-static uint64_t damaged_files(struct world *world, uint64_t number)
+static uint64_t damaged_files(struct bak_world *world, uint64_t number)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 	int findings = 0;
 	struct bak_verify_conf conf = {.finding = ignore_finding, .ctx = &findings};
 	struct bak_verify_result result = {0};
-	must(bak_verify(world->repo, number, &conf, &result, &err), &err);
+	bak_must(bak_verify(world->repo, number, &conf, &result, &err), &err);
 	return result.damaged_files;
 }
 
@@ -145,11 +51,11 @@ static void test_backup_verify_check(void **state)
 {
 	(void)state;
 	struct bak_error err = BAK_ERROR_INIT;
-	struct world world;
-	setup(&world);
-	assert_int_equal(backup(&world, "app", "manual", 1), 1);
-	assert_int_equal(backup(&world, "db", "daily", 2), 2);
-	assert_int_equal(backup(&world, "app", "pre-restore", 3), 3);
+	struct bak_world world;
+	bak_world_setup(&world);
+	assert_int_equal(bak_world_backup(&world, "app", "manual", 1), 1);
+	assert_int_equal(bak_world_backup(&world, "db", "daily", 2), 2);
+	assert_int_equal(bak_world_backup(&world, "app", "pre-restore", 3), 3);
 	for (uint64_t n = 1; n <= 3; n++)
 		assert_int_equal(damaged_files(&world, n), 0);
 	struct bak_check_result result = check(&world);
@@ -175,18 +81,18 @@ static void test_backup_verify_check(void **state)
 	assert_int_equal(err.code, BAK_NOT_FOUND);
 	assert_int_equal(bak_repo_resolve(world.repo, "no such", &numbers, &n, &err), -1);
 	assert_int_equal(err.code, BAK_USAGE);
-	teardown(&world);
+	bak_world_teardown(&world);
 }
 
 static void test_sums_have_their_foretold_length(void **state)
 {
 	(void)state;
 	struct bak_error err = BAK_ERROR_INIT;
-	struct world world;
+	struct bak_world world;
 	struct bak_snapshot s = {0};
 	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
-	setup(&world);
-	backup(&world, "app", "manual", 1);
+	bak_world_setup(&world);
+	bak_world_backup(&world, "app", "manual", 1);
 	assert_int_equal(bak_repo_snapshot(world.repo, 1, &s, &err), 1);
 	struct bak_tree tree = {bak_repo_source(world.repo), &s};
 	assert_int_equal(bak_sums_text(&tree, "app/", &text, &err), 0);
@@ -194,19 +100,19 @@ static void test_sums_have_their_foretold_length(void **state)
 	assert_int_equal(bak_buf_append(&text, "", 1), 0);
 	assert_non_null(strstr((char *)text.p, "  app/odd\\\\name\\n\n"));
 	bak_snapshot_release(&s);
-	teardown(&world);
+	bak_world_teardown(&world);
 }
 
 static void test_wrong_password(void **state)
 {
 	(void)state;
 	struct bak_error err = BAK_ERROR_INIT;
-	struct world world;
+	struct bak_world world;
 	struct bak_secret wrong;
 	struct bak_repo *repo;
-	setup(&world);
-	struct bak_repo_conf conf = conf_of(&world);
-	must(bak_secret_password(&wrong, "donkey", 6, &err), &err);
+	bak_world_setup(&world);
+	struct bak_repo_conf conf = bak_world_conf(&world);
+	bak_must(bak_secret_password(&wrong, "donkey", 6, &err), &err);
 	assert_int_equal(bak_repo_open(&conf, &wrong, &repo, &err), -1);
 	assert_int_equal(err.code, BAK_WRONG_KEY);
 	assert_string_equal(err.msg, "wrong password");
@@ -215,38 +121,38 @@ static void test_wrong_password(void **state)
 
 	/* A second password opens it; the first can go, the last cannot. */
 	char id[33];
-	must(bak_repo_key_add(world.repo, &wrong, "second", id, &err), &err);
-	must(bak_repo_open(&conf, &wrong, &repo, &err), &err);
+	bak_must(bak_repo_key_add(world.repo, &wrong, "second", id, &err), &err);
+	bak_must(bak_repo_open(&conf, &wrong, &repo, &err), &err);
 	struct bak_slot_info *slots;
 	size_t n;
-	must(bak_repo_key_list(repo, &slots, &n, &err), &err);
+	bak_must(bak_repo_key_list(repo, &slots, &n, &err), &err);
 	assert_int_equal(n, 2);
 	const char *other = strcmp(slots[0].id, id) == 0 ? slots[1].id : slots[0].id;
-	must(bak_repo_key_remove(repo, other, &err), &err);
+	bak_must(bak_repo_key_remove(repo, other, &err), &err);
 	assert_int_equal(bak_repo_key_remove(repo, id, &err), -1);
 	assert_int_equal(err.code, BAK_REFUSED);
 	free(slots);
 	bak_repo_close(repo);
 	bak_secret_release(&wrong);
-	teardown(&world);
+	bak_world_teardown(&world);
 }
 
 static void test_another_host_is_refused(void **state)
 {
 	(void)state;
 	struct bak_error err = BAK_ERROR_INIT;
-	struct world world;
+	struct bak_world world;
 	uint64_t number;
-	setup(&world);
-	backup(&world, "app", "manual", 1);
+	bak_world_setup(&world);
+	bak_world_backup(&world, "app", "manual", 1);
 	bak_repo_close(world.repo);
-	struct bak_repo_conf conf = conf_of(&world);
+	struct bak_repo_conf conf = bak_world_conf(&world);
 	conf.host = "elsewhere";
-	must(bak_repo_open(&conf, &world.secret, &world.repo, &err), &err);
-	assert_int_equal(try_backup(&world, "app", "manual", 2, &number, &err), -1);
+	bak_must(bak_repo_open(&conf, &world.secret, &world.repo, &err), &err);
+	assert_int_equal(bak_world_try_backup(&world, "app", "manual", 2, &number, &err), -1);
 	assert_int_equal(err.code, BAK_REFUSED);
 	assert_non_null(strstr(err.msg, "here"));
-	teardown(&world);
+	bak_world_teardown(&world);
 }
 
 /* --- damage --- */
@@ -276,44 +182,28 @@ static int smallest(void *ctx, const char *name, uint64_t size)
 	return 0;
 }
 
-static void flip(struct world *world, const char *name, uint64_t at)
-{
-	struct bak_error err = BAK_ERROR_INIT;
-	BAK_AUTO(bak_buf_release) struct bak_buf whole = BAK_BUF_INIT;
-	assert_int_equal(bak_backend_get(world->mem, name, 0, SIZE_MAX, &whole, &err), 1);
-	whole.p[at] ^= 0x10;
-	assert_int_equal(bak_backend_remove(world->mem, name, &err), 1);
-	assert_int_equal(bak_backend_put(world->mem, "test", name, whole.p, whole.len, &err), 1);
-}
-
-static void reopen(struct world *world)
-{
-	bak_repo_close(world->repo);
-	open_repo(world);
-}
-
 /* A flipped byte in the pack of second copies hurts nobody; check sees it all the same. */
 static void test_tree_damage_heals(void **state)
 {
 	(void)state;
 	struct bak_error err = BAK_ERROR_INIT;
-	struct world world;
-	setup(&world);
-	backup(&world, "app", "manual", 1);
+	struct bak_world world;
+	bak_world_setup(&world);
+	bak_world_backup(&world, "app", "manual", 1);
 	struct object pack = {.size = 0};
-	must(bak_backend_list(world.mem, "packs", smallest, &pack, &err), &err);
+	bak_must(bak_backend_list(world.mem, "packs", smallest, &pack, &err), &err);
 	for (uint64_t at = 0; at < pack.size; at += 17) {
-		flip(&world, pack.name, at);
-		reopen(&world);
+		bak_world_flip(&world, pack.name, at);
+		bak_world_reopen(&world);
 		assert_int_equal(damaged_files(&world, 1), 0);
 		struct bak_check_result result = check(&world);
 		if (result.damaged_packs != 1)
 			fail_msg("byte %llu of %llu not seen", (unsigned long long)at,
 				 (unsigned long long)pack.size);
 		assert_int_equal(result.damaged_files, 0);
-		flip(&world, pack.name, at);
+		bak_world_flip(&world, pack.name, at);
 	}
-	teardown(&world);
+	bak_world_teardown(&world);
 }
 
 /* A flipped byte anywhere in the big pack: bytes come out right or not at all. */
@@ -321,85 +211,85 @@ static void test_data_damage_is_refused(void **state)
 {
 	(void)state;
 	struct bak_error err = BAK_ERROR_INIT;
-	struct world world;
-	setup(&world);
-	backup(&world, "app", "manual", 1);
+	struct bak_world world;
+	bak_world_setup(&world);
+	bak_world_backup(&world, "app", "manual", 1);
 	struct object pack = {.size = 0};
-	must(bak_backend_list(world.mem, "packs", biggest, &pack, &err), &err);
+	bak_must(bak_backend_list(world.mem, "packs", biggest, &pack, &err), &err);
 	uint64_t hurt = 0;
 	for (uint64_t at = 0; at < pack.size; at += pack.size / 61) {
-		flip(&world, pack.name, at);
-		reopen(&world);
+		bak_world_flip(&world, pack.name, at);
+		bak_world_reopen(&world);
 		uint64_t n = damaged_files(&world, 1);
 		struct bak_check_result result = check(&world);
 		assert_int_equal(result.damaged_packs, 1);
 		assert_int_equal(result.damaged_files > 0, n > 0);
 		hurt += n > 0;
-		flip(&world, pack.name, at);
+		bak_world_flip(&world, pack.name, at);
 	}
 	assert_true(hurt > 10);
-	reopen(&world);
+	bak_world_reopen(&world);
 	struct bak_check_result result = check(&world);
 	assert_true(clean(&result));
-	teardown(&world);
+	bak_world_teardown(&world);
 }
 
 static void test_reindex_with_damaged_footer(void **state)
 {
 	(void)state;
 	struct bak_error err = BAK_ERROR_INIT;
-	struct world world;
+	struct bak_world world;
 	uint64_t packs, damaged;
-	setup(&world);
-	backup(&world, "app", "manual", 1);
-	backup(&world, "app", "manual", 2);
+	bak_world_setup(&world);
+	bak_world_backup(&world, "app", "manual", 1);
+	bak_world_backup(&world, "app", "manual", 2);
 	struct object pack = {.size = 0};
-	must(bak_backend_list(world.mem, "packs", biggest, &pack, &err), &err);
-	flip(&world, pack.name, pack.size - 3);
-	must(bak_repo_reindex(world.repo, &packs, &damaged, &err), &err);
+	bak_must(bak_backend_list(world.mem, "packs", biggest, &pack, &err), &err);
+	bak_world_flip(&world, pack.name, pack.size - 3);
+	bak_must(bak_repo_reindex(world.repo, &packs, &damaged, &err), &err);
 	assert_int_equal(packs, 4);
 	assert_int_equal(damaged, 1);
 	assert_int_equal(damaged_files(&world, 1), 0);
 	assert_int_equal(damaged_files(&world, 2), 0);
 	/* And a backup goes on from there. */
-	assert_int_equal(backup(&world, "app", "manual", 1), 3);
+	assert_int_equal(bak_world_backup(&world, "app", "manual", 1), 3);
 	assert_int_equal(damaged_files(&world, 3), 0);
-	teardown(&world);
+	bak_world_teardown(&world);
 }
 
 static void test_vanished_snapshot_is_said(void **state)
 {
 	(void)state;
 	struct bak_error err = BAK_ERROR_INIT;
-	struct world world;
+	struct bak_world world;
 	char *text;
 	bool changed;
-	setup(&world);
+	bak_world_setup(&world);
 	for (uint64_t i = 1; i <= 4; i++)
-		backup(&world, "app", "manual", i);
-	must(bak_repo_omissions(world.repo, &text, &err), &err);
+		bak_world_backup(&world, "app", "manual", i);
+	bak_must(bak_repo_omissions(world.repo, &text, &err), &err);
 	assert_null(text);
 	assert_int_equal(bak_backend_remove(world.mem, "snapshots/2", &err), 1);
 	assert_int_equal(bak_backend_remove(world.mem, "snapshots/4", &err), 1);
-	must(bak_repo_refresh_snapshots(world.repo, &changed, &err), &err);
+	bak_must(bak_repo_refresh_snapshots(world.repo, &changed, &err), &err);
 	assert_true(changed);
-	must(bak_repo_omissions(world.repo, &text, &err), &err);
+	bak_must(bak_repo_omissions(world.repo, &text, &err), &err);
 	assert_string_equal(text, "snapshots 2, 4 are neither there nor recorded as forgotten");
 	free(text);
 	/* The number is not used again. */
-	assert_int_equal(backup(&world, "app", "manual", 9), 5);
+	assert_int_equal(bak_world_backup(&world, "app", "manual", 9), 5);
 	/* Storage that is away changes nothing. */
 	assert_int_equal(bak_backend_remove(world.mem, "bakfs.json", &err), 1);
 	assert_int_equal(bak_backend_remove(world.mem, "snapshots/1", &err), 1);
 	assert_int_equal(bak_repo_refresh_snapshots(world.repo, &changed, &err), -1);
 	assert_int_equal(err.code, BAK_UNAVAILABLE);
-	teardown(&world);
+	bak_world_teardown(&world);
 }
 
 /* --- faults --- */
 
 /* The process of a failed run would be gone, and its lease dead with it: here it lives on. */
-static void end_leases(struct world *world)
+static void end_leases(struct bak_world *world)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 	struct object lease = {.size = 0};
@@ -415,17 +305,17 @@ static void test_backup_faults(void **state)
 {
 	(void)state;
 	struct bak_error err = BAK_ERROR_INIT;
-	struct world world;
-	setup(&world);
-	backup(&world, "app", "manual", 1);
+	struct bak_world world;
+	bak_world_setup(&world);
+	bak_world_backup(&world, "app", "manual", 1);
 	uint64_t number, good = 1;
 	for (uint64_t n = 1;; n++) {
 		bak_backend_fault_arm(world.fault, n, n % 2);
-		int rc = try_backup(&world, "app", "manual", 100 + n, &number, &err);
+		int rc = bak_world_try_backup(&world, "app", "manual", 100 + n, &number, &err);
 		uint64_t calls = bak_backend_fault_calls(world.fault);
 		bak_backend_fault_arm(world.fault, 0, false);
 		end_leases(&world);
-		reopen(&world);
+		bak_world_reopen(&world);
 		struct bak_check_result result = check(&world);
 		if (!clean(&result))
 			fail_msg("not clean after call %llu failed", (unsigned long long)n);
@@ -436,8 +326,8 @@ static void test_backup_faults(void **state)
 		assert_true(n < 2000);
 	}
 	assert_true(good > 1);
-	assert_true(backup(&world, "app", "manual", 7) > 1);
-	teardown(&world);
+	assert_true(bak_world_backup(&world, "app", "manual", 7) > 1);
+	bak_world_teardown(&world);
 }
 
 int main(void)

@@ -1,0 +1,187 @@
+/*
+ * The catalogue of packs: which there are, which are condemned, what their footers say. See repo.h.
+ *
+ * Order of listings (bakfs-repository(5)): condemned/, then packs/. What the index knows is read
+ * before: what another process adds in between is then not taken for gone.
+ */
+#include "engine/ops/repo_private.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+struct pack_listing {
+	struct listed {
+		uint8_t id[BAK_PACK_ID_BYTES];
+		uint64_t size;
+		bool known;
+	} * v;
+	size_t n, cap;
+	struct bak_buf condemned; /* ids, one behind another */
+	struct bak_repo *repo;
+	struct bak_error *err;
+};
+
+static int list_pack(void *ctx, const char *name, uint64_t size)
+{
+	struct pack_listing *l = ctx;
+	struct listed pack = {.size = size};
+	if (!bak_pack_id_of_name(name, pack.id))
+		return 0;
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? 2 * l->cap : 64;
+		void *p = realloc(l->v, cap * sizeof *l->v);
+		if (!p)
+			return 1;
+		l->v = p;
+		l->cap = cap;
+	}
+	l->v[l->n++] = pack;
+	return 0;
+}
+
+/* A condemnation that does not open condemns nothing; one that cannot be read ends the refresh. */
+static int list_condemned(void *ctx, const char *name, uint64_t size)
+{
+	struct pack_listing *l = ctx;
+	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
+	(void)size;
+	int rc = bak_catalog_read(l->repo, name, &json, l->err);
+	if (rc <= 0)
+		return rc;
+	json_t *object = json_loadb((const char *)json.p, json.len, 0, NULL), *pack;
+	size_t i;
+	int bad = 0;
+	json_array_foreach(json_object_get(object, "packs"), i, pack)
+	{
+		uint8_t id[BAK_PACK_ID_BYTES];
+		if (json_is_string(pack) && bak_unhex(id, sizeof id, json_string_value(pack)))
+			bad |= bak_buf_append(&l->condemned, id, sizeof id) < 0;
+	}
+	json_decref(object);
+	return bad;
+}
+
+static bool is_condemned(const struct pack_listing *l, const uint8_t id[BAK_PACK_ID_BYTES])
+{
+	for (size_t at = 0; at < l->condemned.len; at += BAK_PACK_ID_BYTES)
+		if (memcmp(l->condemned.p + at, id, BAK_PACK_ID_BYTES) == 0)
+			return true;
+	return false;
+}
+
+static int listed_cmp(const void *a, const void *b)
+{
+	return memcmp(((const struct listed *)a)->id, ((const struct listed *)b)->id,
+		      BAK_PACK_ID_BYTES);
+}
+
+/* A damaged end: chunks are not found again, segments and nodes are. */
+static int add_walked(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], bool condemned,
+		      struct bak_error *err)
+{
+	struct bak_footer footer = {.run_start = 0};
+	uint64_t lost;
+	int rc = bak_pack_walk(repo->backend, &repo->ring, id, &footer, &lost, err);
+	if (rc <= 0)
+		return rc;
+	footer.rows.pack.condemned = condemned;
+	rc = bak_index_add_pack(repo->index, &footer.rows, err);
+	bak_footer_release(&footer);
+	return rc < 0 ? -1 : 1;
+}
+
+static int add_pack(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], bool condemned,
+		    struct bak_error *err)
+{
+	struct bak_footer footer = {.run_start = 0};
+	int rc = bak_pack_read_footer(repo->backend, &repo->ring, id, &footer, err);
+	if (rc == 0)
+		return 0;
+	if (rc < 0)
+		return err->code == BAK_CORRUPT ? add_walked(repo, id, condemned, err) : -1;
+	footer.rows.pack.condemned = condemned;
+	rc = bak_index_add_pack(repo->index, &footer.rows, err);
+	bak_footer_release(&footer);
+	return rc < 0 ? -1 : 1;
+}
+
+/* Packs of the index that are gone, or whose condemnation changed. Marks those listed as known. */
+static int compare_known(struct bak_repo *repo, struct pack_listing *l,
+			 const struct bak_pack_row *known, size_t n, bool *changed,
+			 struct bak_error *err)
+{
+	bool sure = false;
+	for (size_t i = 0; i < n; i++) {
+		struct listed want;
+		memcpy(want.id, known[i].id, sizeof want.id);
+		struct listed *found = l->n ? bsearch(&want, l->v, l->n, sizeof *l->v, listed_cmp)
+					    : NULL;
+		bool condemned = is_condemned(l, known[i].id);
+		if (found) {
+			found->known = true;
+			if (condemned == known[i].condemned)
+				continue;
+			if (bak_index_condemn_pack(repo->index, known[i].id, condemned, err) < 0)
+				return -1;
+		} else {
+			if (!sure && bak_catalog_still_there(repo, err) < 0)
+				return -1;
+			sure = true;
+			if (bak_index_drop_pack(repo->index, known[i].id, err) < 0)
+				return -1;
+		}
+		*changed = true;
+	}
+	return 0;
+}
+
+static int add_unknown(struct bak_repo *repo, struct pack_listing *l, bool *changed,
+		       struct bak_error *err)
+{
+	size_t total = 0, done = 0;
+	for (size_t i = 0; i < l->n; i++)
+		total += !l->v[i].known;
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->v[i].known)
+			continue;
+		int rc = add_pack(repo, l->v[i].id, is_condemned(l, l->v[i].id), err);
+		if (rc < 0)
+			return -1;
+		*changed |= rc == 1;
+		if (repo->progress)
+			repo->progress(repo->progress_ctx, "reading pack footers", ++done, total);
+	}
+	return 0;
+}
+
+int bak_catalog_refresh_packs(struct bak_repo *repo, bool *changed, struct bak_error *err)
+{
+	struct pack_listing l = {.repo = repo, .err = err};
+	BAK_AUTO(bak_free_ptr) struct bak_pack_row *known = NULL;
+	size_t n;
+	*changed = false;
+	if (bak_index_packs(repo->index, &known, &n, err) < 0)
+		return -1;
+	int rc = bak_backend_list(repo->backend, "condemned", list_condemned, &l, err);
+	if (rc == 0)
+		rc = bak_backend_list(repo->backend, "packs", list_pack, &l, err);
+	if (rc > 0)
+		rc = bak_error_nomem(err);
+	if (rc == 0 && l.n)
+		qsort(l.v, l.n, sizeof *l.v, listed_cmp);
+	if (rc == 0)
+		rc = compare_known(repo, &l, known, n, changed, err);
+	if (rc == 0)
+		rc = add_unknown(repo, &l, changed, err);
+	free(l.v);
+	bak_buf_release(&l.condemned);
+	return rc;
+}
+
+int bak_repo_refresh_packs(struct bak_repo *repo, bool *out_changed, struct bak_error *err)
+{
+	pthread_mutex_lock(&repo->lock);
+	int rc = bak_catalog_refresh_packs(repo, out_changed, err);
+	pthread_mutex_unlock(&repo->lock);
+	return rc;
+}
