@@ -72,6 +72,7 @@ int bak_live_job(struct bak_tool *tool, const struct bak_job_request *request, c
 		 json_t **result_json, struct bak_error *err)
 {
 	struct bak_job_result result = {.restored = 0};
+	char undo[512];
 	struct bak_job job = {
 		.request = request,
 		.repo = tool->repo,
@@ -96,6 +97,10 @@ int bak_live_job(struct bak_tool *tool, const struct bak_job_request *request, c
 		return -1;
 	}
 	bak_tool_say(tool, "%s: %s", request->store, what);
+	if (request->from != BAK_JOB_FROM_ROLLBACK &&
+	    bak_job_rollback_text(tool->repo, request->store, undo, sizeof(undo), err) > 0)
+		bak_tool_say(tool, "%s: bakfs rollback %s undoes it", request->store,
+			     request->store);
 	if (result.safety)
 		bak_tool_say(tool, "%s: what was there before is snapshot %" PRIu64, request->store,
 			     result.safety);
@@ -145,12 +150,11 @@ static int restore_one(struct bak_tool *tool, const struct bak_restore_share *sh
 		.only = (char **)share->only, /* borrowed: this request is not released */
 		.n_only = share->n_only,
 	};
-	char name[BAK_SNAPSHOT_NAME], what[BAK_SNAPSHOT_NAME + 128];
+	char name[BAK_SNAPSHOT_NAME], what[BAK_SNAPSHOT_NAME + 32];
 	json_t *result;
 
 	bak_snapshot_name(snapshot->store, snapshot->stamp, name);
-	snprintf(what, sizeof(what), "restored from %s; bakfs rollback %s undoes it", name,
-		 snapshot->store);
+	snprintf(what, sizeof(what), "restored from %s", name);
 	if (bak_live_job(tool, &request, what, &result, err) < 0)
 		return -1;
 	return json_array_append_new(results, result) < 0 ? bak_error_nomem(err) : 0;

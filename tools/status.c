@@ -100,21 +100,26 @@ static int add_lease(void *ctx, const char *name, const struct bak_lease *lease)
 					       (json_int_t)lease->pid, "stores", stores));
 }
 
+/* Names end with a time in nanoseconds: "app-1795274853018223970.json". */
+#define JOB_TIME_DIGITS 19
+#define JOB_SUFFIX ".json"
+#define JOB_TAIL (JOB_TIME_DIGITS + sizeof(JOB_SUFFIX) - 1)
+
 static int is_job(const struct dirent *entry)
 {
 	size_t len = strlen(entry->d_name);
+	const char *tail = entry->d_name + (len > JOB_TAIL ? len - JOB_TAIL : 0);
 
-	return len > 5 && !strcmp(entry->d_name + len - 5, ".json");
+	return len > JOB_TAIL + 1 && tail[-1] == '-' &&
+	       strspn(tail, "0123456789") == JOB_TIME_DIGITS &&
+	       !strcmp(tail + JOB_TIME_DIGITS, JOB_SUFFIX);
 }
 
-/* Ids end with the time in nanoseconds, 19 digits: newest first. */
+/* Newest first. Both are jobs' names. */
 static int newer(const struct dirent **a, const struct dirent **b)
 {
-	size_t a_len = strlen((*a)->d_name), b_len = strlen((*b)->d_name);
-	const char *a_time = (*a)->d_name + (a_len > 24 ? a_len - 24 : 0);
-	const char *b_time = (*b)->d_name + (b_len > 24 ? b_len - 24 : 0);
-
-	return strcmp(b_time, a_time);
+	return strcmp((*b)->d_name + strlen((*b)->d_name) - JOB_TAIL,
+		      (*a)->d_name + strlen((*a)->d_name) - JOB_TAIL);
 }
 
 /* A job that cannot be read is one that another process is about to replace or remove. */
