@@ -242,9 +242,10 @@ static void print_jobs(const struct status *status)
 		char *source = bak_name_text(text_of(job, "source"),
 					     strlen(text_of(job, "source")));
 
-		printf("job       %s  %s  %s  from %s%s%s\n", text_of(job, "created"),
-		       text_of(job, "store"), text_of(job, "state"), source ? source : "",
-		       *error ? ": " : "", error);
+		printf("job       %s  %s  %s%s%s%s%s\n", text_of(job, "created"),
+		       text_of(job, "store"), text_of(job, "state"),
+		       *text_of(job, "source") ? "  from " : "",
+		       source && *text_of(job, "source") ? source : "", *error ? ": " : "", error);
 	}
 }
 
