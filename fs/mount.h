@@ -54,8 +54,9 @@ struct bak_mount_conf {
  * the repository (real paths; inside, over, around it), not mounted already; a dead mount left
  * behind is detached and told through conf->log. BAK_REFUSED with the reason. */
 int bak_mount_check(const struct bak_mount_conf *conf, struct bak_error *err);
-/* Mounts and serves until unmounted or SIGINT or SIGTERM. Does not fork: tools/ does before the
- * repository's threads start. */
+/* Checks, mounts and serves until unmounted or SIGINT, SIGTERM or SIGHUP; these (and SIGPIPE) are
+ * blocked in the calling thread meanwhile, and must be in threads that run already. Does not fork:
+ * tools/ does before the repository's threads start. */
 int bak_mount_run(const struct bak_mount_conf *conf, struct bak_error *err);
 
 #endif

@@ -1,0 +1,135 @@
+/*
+ * What control.c (rooms, uploads, triggers), control_files.c (status, wait, log) and control_jobs.c
+ * (starting and watching jobs) share. A room is the folder of one store.
+ *
+ * One lock guards everything here and all nodes; contents of files have locks of their own, taken
+ * while it is held or without it, never the other way round.
+ */
+#ifndef BAK_FS_CONTROL_PRIVATE_H
+#define BAK_FS_CONTROL_PRIVATE_H
+
+#include "fs/control.h"
+#include "fs/jobs.h"
+#include "fs/upload.h"
+
+#include <pthread.h>
+
+/* A job that is not over, ours or one that an earlier mount left. */
+struct bak_job {
+	struct bak_job *next;
+	struct bak_room *room;
+	struct bak_item *item; /* NULL when its upload or trigger is gone, or was another mount's */
+	struct bak_job_info info;
+	int pidfd;
+	bool ended;    /* it said its last word; its process may still be there */
+	bool rollback; /* what it restores: this, or snapshot number and path */
+	uint64_t number;
+	char *only; /* path in the snapshot, NULL: all */
+};
+
+struct bak_room {
+	const struct bak_mount_store *store;
+	uint64_t ino, status_ino, wait_ino, log_ino;
+	struct bak_dirmap entries; /* of struct bak_unode */
+	nlink_t folders;
+	char refused[512];            /* why the last upload was not accepted, "" for none */
+	struct fuse_pollhandle *poll; /* who wants to know of a change of status */
+	uint64_t changes;             /* of status, so far */
+	int64_t last_id;              /* nanoseconds in the newest job's id */
+};
+
+/* Somebody who reads `wait`. */
+struct bak_waiter {
+	struct bak_waiter *next;
+	uint64_t id;
+	fuse_req_t req;
+	size_t size;
+	struct bak_open *open;
+	struct bak_room *room;
+	char job[BAK_JOB_ID_MAX + 1];
+	bool interrupted;
+};
+
+enum bak_spot_kind {
+	BAK_SPOT_NONE,
+	BAK_SPOT_ROOT,
+	BAK_SPOT_ROOM,
+	BAK_SPOT_STATUS,
+	BAK_SPOT_WAIT,
+	BAK_SPOT_LOG,
+	BAK_SPOT_NODE,
+};
+
+/* What an inode number of the control range is. */
+struct bak_spot {
+	enum bak_spot_kind kind;
+	struct bak_room *room;
+	struct bak_unode *node;
+};
+
+/* An open file of /restore: fi->fh. */
+struct bak_open {
+	struct bak_open *next, *previous; /* all of them: an unmount by force sends no RELEASE */
+	struct bak_spot spot;             /* a node is referenced */
+	struct bak_item_handle rules;
+	struct bak_buf text; /* status, wait: as of the last read from the beginning */
+	uint64_t changes;    /* status: as of then */
+};
+
+struct bak_control {
+	struct bak_fs *fs;
+	uint64_t root_ino;
+	struct bak_room *rooms;
+	size_t n_rooms;
+	char *jobs_dir;
+	struct bak_spool *spool;
+	int wake;    /* eventfd of the thread */
+	int inotify; /* on the jobs' folder; -1 */
+	pthread_t thread;
+
+	pthread_mutex_t lock; /* guards all below, the rooms, and the nodes */
+	struct bak_unodes nodes;
+	struct bak_job *jobs; /* oldest first */
+	struct bak_open *opens;
+	struct bak_waiter *waiters;
+	uint64_t last_waiter;
+	bool closing; /* nobody waits any more */
+	bool stop;
+};
+
+/* control.c */
+struct bak_spot bak_control_spot(struct bak_control *c, uint64_t ino);
+/* Takes an item's name away, with all below it. */
+void bak_control_forget(struct bak_control *c, struct bak_item *item);
+/* Why it was not accepted, for `status`. */
+void bak_control_refused(struct bak_item *item, const char *why);
+
+/* control_jobs.c; the lock is held for all of them. */
+
+/* Starts a job of an item: 0 or an errno, the reason in the room's `refused`. */
+int bak_control_fire(struct bak_control *c, struct bak_item *item);
+/* 0: it will not happen, or is over; EBUSY: too late. */
+int bak_control_cancel(struct bak_control *c, struct bak_item *item);
+void bak_control_say_changed(struct bak_control *c, struct bak_room *room);
+/* The job that a reader of `wait` waits for: the newest that is not over. */
+struct bak_job *bak_control_newest(struct bak_control *c, const struct bak_room *room);
+void bak_control_wake(struct bak_control *c);
+int bak_control_adopt(struct bak_control *c, struct bak_error *err);
+void *bak_control_main(void *control);
+void bak_control_jobs_free(struct bak_control *c);
+
+/* control_files.c; the lock is held. */
+int bak_control_status_text(struct bak_control *c, const struct bak_room *room,
+			    struct bak_buf *out);
+int bak_control_result_text(struct bak_control *c, const struct bak_room *room,
+			    struct bak_buf *out);
+uint64_t bak_control_log_size(struct bak_control *c, const struct bak_room *room);
+int bak_control_log_read(struct bak_control *c, const struct bak_room *room, uint64_t off,
+			 size_t len, struct bak_buf *out);
+/* Answers, or keeps the request. */
+void bak_control_wait_reply(struct bak_control *c, fuse_req_t req, struct bak_open *open,
+			    size_t size, off_t off);
+/* Answers those who waited for a job that ended, and who were interrupted. */
+void bak_control_answer(struct bak_control *c, bool all);
+
+#endif

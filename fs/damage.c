@@ -1,0 +1,62 @@
+/* What could not be read: one line in the log for each, and the errno. */
+#include "fs/errno.h"
+#include "fs/fs.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+
+static int path_append(struct bak_buf *path, const struct bak_entry *entry)
+{
+	if (path->len && bak_buf_append(path, "/", 1) < 0)
+		return -1;
+	return bak_buf_append(path, entry->name, entry->name_len);
+}
+
+/* The path of preorder number n, as far down as the folders can be read. */
+static void path_of(const struct bak_tree *tree, uint64_t n, struct bak_buf *path)
+{
+	struct bak_ref dir = tree->snapshot->root.dir;
+	while (n && dir.len) {
+		struct bak_error err = BAK_ERROR_INIT;
+		BAK_AUTO(bak_found_release) struct bak_found found = BAK_FOUND_INIT;
+		if (bak_folder_at(tree, &dir, n, &found, &err) <= 0 ||
+		    path_append(path, &found.entry) < 0)
+			return;
+		n -= found.preorder;
+		dir = found.entry.inode.dir;
+	}
+}
+
+/* True for the first of equal lines: the kernel asks again for each page of a failed read. A table
+ * of the latest; an old line that fell out may be logged once more. */
+static bool first_time(struct bak_fs *fs, const char *line)
+{
+	uint64_t h = bak_ino_hash(BAK_RANGE_VIRTUAL, line, 2);
+	size_t at = h % (sizeof fs->damage_seen / sizeof *fs->damage_seen);
+	return atomic_exchange(&fs->damage_seen[at], h) != h;
+}
+
+int bak_damage(struct bak_fs *fs, const struct bak_tree *tree, struct bak_ino at,
+	       const struct bak_error *err)
+{
+	BAK_AUTO(bak_buf_release) struct bak_buf path = BAK_BUF_INIT;
+	char name[1024], line[2048], where[128] = "";
+	if (tree) {
+		if (at.range == BAK_RANGE_TREE)
+			path_of(tree, at.n, &path);
+		else
+			bak_buf_printf(&path, "hard link %llu", (unsigned long long)at.n);
+		snprintf(where, sizeof where, " of %s", tree->snapshot->store);
+	}
+	if (bak_buf_append(&path, "", 1) < 0)
+		return bak_errno_of(err);
+	bak_error_quote(path.len > 1 ? (const char *)path.p : ".", name, sizeof name);
+	snprintf(line, sizeof line, "%s: snapshot %llu%s: %s", name, (unsigned long long)at.number,
+		 where, err->msg);
+	if (first_time(fs, line)) {
+		atomic_fetch_add(&fs->damaged_reads, 1);
+		bak_fs_log(fs, LOG_ERR, "%s", line);
+	}
+	return bak_errno_of(err);
+}
