@@ -59,7 +59,8 @@ int bak_world_try_backup(struct bak_world *world, const char *store, const char 
 	struct bak_source_inode dir = bak_test_inode(BAK_TYPE_DIR, 9, 0);
 	uint8_t *p = malloc(600000);
 	json_t *facts = json_pack("{s:{s:i}}", "counts", "files", 3);
-	int rc = p && facts ? bak_run_begin(world->repo, type, "a test", stores, 1, &run, err) : -1;
+	int rc = p && facts ? bak_run_begin(world->repo, type, "a test", stores, 1, &run, err)
+			    : bak_error_nomem(err);
 	if (rc == 0)
 		rc = bak_backup_begin(run, &conf, &backup, err);
 	struct bak_writer *w = backup ? bak_backup_writer(backup) : NULL;
