@@ -176,6 +176,26 @@ int bak_lease_each(struct bak_backend *backend, const struct bak_keyring *ring, 
 	return bak_backend_list(backend, "running", each_lease, &each, err);
 }
 
+/* Also a zombie is gone: in containers often nobody collects them. */
+static bool is_gone(int64_t pid)
+{
+	char path[64], text[512], *end;
+	FILE *stat;
+	size_t n;
+
+	if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+		return true;
+	snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+	stat = fopen(path, "re");
+	if (!stat)
+		return false;
+	n = fread(text, 1, sizeof text - 1, stat);
+	fclose(stat);
+	text[n] = 0;
+	end = strrchr(text, ')'); /* "pid (name) state ..." */
+	return end && (end[1] == ' ') && (end[2] == 'Z' || end[2] == 'X');
+}
+
 bool bak_lease_dead(const struct bak_lease *lease, int64_t now)
 {
 	struct bak_lease self;
@@ -186,5 +206,5 @@ bool bak_lease_dead(const struct bak_lease *lease, int64_t now)
 		return false;
 	if (strcmp(lease->boot, self.boot) != 0 || lease->pid_ns != self.pid_ns || lease->pid <= 0)
 		return false;
-	return kill((pid_t)lease->pid, 0) < 0 && errno == ESRCH;
+	return is_gone(lease->pid);
 }

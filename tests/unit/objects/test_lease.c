@@ -91,12 +91,15 @@ static void test_dead(void **state)
 	assert_true(bak_lease_dead(&lease, NOW + 25 * 3600 + 1));
 	assert_false(bak_lease_dead(&lease, NOW - 100000));
 
-	/* A process that has gone. */
+	/* A process that has gone, collected or not. */
 	pid_t child = fork();
 	if (child == 0)
 		_exit(0);
-	assert_int_equal(waitpid(child, NULL, 0), child);
+	siginfo_t info;
+	assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
 	lease.pid = child;
+	assert_true(bak_lease_dead(&lease, NOW));
+	assert_int_equal(waitpid(child, NULL, 0), child);
 	assert_true(bak_lease_dead(&lease, NOW));
 	/* The same number on another boot or in another namespace says nothing. */
 	lease.pid_ns++;
