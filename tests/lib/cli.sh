@@ -13,13 +13,15 @@ skip()
 	exit 77
 }
 
-# expect STATUS REGEX COMMAND...: runs it without a terminal; its output stays in ./out and ./err.
+# expect STATUS REGEX COMMAND...: runs it without a terminal; its output stays in ./out and ./err
+# and has a line that matches, or none at all if REGEX is empty.
 expect()
 {
 	local status=$1 regex=$2 got=0
 	shift 2
 	setsid -w "$@" >out 2>err </dev/null || got=$?
-	if [ "$got" != "$status" ] || ! grep -Eq -- "$regex" out err; then
+	if [ "$got" != "$status" ] || ! { [ "$regex" ] && grep -Eq -- "$regex" out err ||
+		[ ! "$regex$(cat out err)" ]; }; then
 		head -n 50 out err
 		fail "expected status $status and \"$regex\", got $got: $*"
 	fi
