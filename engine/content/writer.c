@@ -197,6 +197,11 @@ fail:
 	return -1;
 }
 
+const struct bak_snapshot *bak_writer_previous(const struct bak_writer *w)
+{
+	return w->conf.previous;
+}
+
 int bak_writer_root(struct bak_writer *w, const struct bak_source_inode *in, struct bak_error *err)
 {
 	struct frame *root = w->top;

@@ -57,6 +57,8 @@ struct bak_writer_conf {
 
 int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_writer,
 		   struct bak_error *err);
+/* The predecessor, borrowed; NULL for none. For drivers that look up what they noted in it. */
+const struct bak_snapshot *bak_writer_previous(const struct bak_writer *w);
 void bak_writer_free(struct bak_writer *w); /* throws away what is unfinished; NULL is fine */
 
 /* What the kernel says of an inode, for entries. inode->content, sha256, totals, dir are ignored.

@@ -2,9 +2,11 @@
 #include "rig.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static void keep_line(char *all, size_t len, const char *line)
@@ -171,6 +173,15 @@ const char *rig_out(struct rig *rig, const char *fmt, ...)
 		n--;
 	out[n] = '\0';
 	return out;
+}
+
+void rig_settle(struct rig *rig, const char *name)
+{
+	struct stat st;
+
+	assert_int_equal(lstat(rig_path(rig, name), &st), 0);
+	while (time(NULL) <= st.st_ctim.tv_sec)
+		sched_yield();
 }
 
 /* --- the driver's calls --- */

@@ -45,6 +45,10 @@ int rig_try(struct rig *rig, const char *fmt, ...) __attribute__((format(printf,
 /* What a command prints, without the last newline; static buffer. */
 const char *rig_out(struct rig *rig, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Returns once the second is over in which the file changed last: changes in the second of a backup
+ * make the next one read again. */
+void rig_settle(struct rig *rig, const char *name);
+
 /* The number of the new snapshot. */
 uint64_t rig_backup(struct rig *rig);
 /* 0 and the number, or -1 and err. path: import that instead. */
