@@ -46,7 +46,7 @@ read -r line <ready
 is "$line" "mounted on $work/mnt"
 is "$(cat mnt/by-store/src/latest/file)" hello
 kill -TERM $!
-wait $! || fail "status $? after SIGTERM"
+wait $! || fail "status $? after SIGTERM: $(cat err)"
 ! mountpoint -q mnt || fail "still mounted"
 
 # mount(8)'s helper, with a configuration and with a repository.
