@@ -59,6 +59,8 @@ expect 2 'needs an ID' bakfs restore --to to
 expect 2 'goes with --to' bakfs restore 1 --overwrite
 
 # Into the live store: asks, or needs --yes.
+expect 1 'app was not restored' bakfs rollback app --yes
+expect 1 'no store was restored' bakfs rollback --yes
 sqlite3 app.db 'DELETE FROM t WHERE n > 1'
 expect 1 'give --yes' bakfs restore app@latest
 is "$(count)" 1
@@ -78,7 +80,7 @@ expect 0 . bakfs rollback docs -y
 is "$(cat docs/a)" changed
 expect 1 'restore = no' bakfs restore fixed@latest --yes
 expect 1 'is not configured' env -u BAKFS_CONFIG bakfs --repo repo --key-file key restore app@latest --yes
-expect 1 'was not restored|nothing to roll back' bakfs rollback fixed -y
+expect 1 'restore = no' bakfs rollback fixed -y
 
 # Missing snapshots: said so, and latest is not to be trusted.
 expect 0 . bakfs backup docs
