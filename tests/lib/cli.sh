@@ -80,8 +80,9 @@ cleanup()
 	local folder
 	cd /
 	for folder in "$work"/mnt*; do
-		! mountpoint -q "$folder" || umount "$folder" 2>/dev/null ||
-			fusermount3 -u "$folder" || umount -l "$folder"
+		# A dead mount is no mountpoint(1) any more, but is still listed.
+		! grep -q " $folder " /proc/self/mountinfo || umount "$folder" 2>/dev/null ||
+			fusermount3 -u "$folder" 2>/dev/null || umount -l "$folder"
 	done
 	rm -rf "$work"
 }
