@@ -5,6 +5,7 @@
 #include "tools/output.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -212,8 +213,18 @@ static void hide_memory(void)
 #endif
 }
 
+/* Segments are a MiB and live shortly: without this each would be mapped and unmapped anew, page
+ * fault by page fault (1.3 s of system time in 1.5 GB). */
+static void keep_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
+	mallopt(M_ARENA_MAX, 2);
+}
+
 int main(int argc, char **argv)
 {
+	keep_memory();
 	struct bak_tool tool = {.stop = &stop, .catch_stops = catch_stops};
 	int status;
 

@@ -262,7 +262,7 @@ int bak_backup_commit(struct bak_backup *b, json_t *facts, json_t *warnings, uin
 	while (rc == 0) {
 		struct bak_snapshot snapshot;
 		if (bak_repo_refresh_snapshots(b->run->repo, &changed, err) < 0 ||
-		    free_stamp(b, false, b->stamp ? b->stamp : time(NULL), &b->stamp, err) < 0)
+		    free_stamp(b, false, b->stamp ? b->stamp : b->start, &b->stamp, err) < 0)
 			return -1;
 		if (!b->run->stamp && free_stamp(b, true, b->run->start, &b->run->stamp, err) < 0)
 			return -1;
