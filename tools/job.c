@@ -272,10 +272,15 @@ static int make_snapshot(struct run *r, const char *type, const char *path, uint
 {
 	const char *names[] = {r->request->store};
 	struct bak_run *run;
-	char text[600];
+	char text[600], quoted[500];
 
-	snprintf(text, sizeof text, "%s %.550s", path ? "from" : "before restoring",
-		 r->files.source);
+	/* The source's name, without what stands in brackets behind it. */
+	if (path)
+		snprintf(text, sizeof text, "from %s",
+			 bak_error_quote(path, quoted, sizeof quoted));
+	else
+		snprintf(text, sizeof text, "before restoring %.*s",
+			 (int)strcspn(r->files.source, " "), r->files.source);
 	if (bak_run_begin(r->job->repo, type, text, names, 1, &run, err) < 0)
 		return -1;
 	int rc = fill_snapshot(r, run, path, out_number, err);
