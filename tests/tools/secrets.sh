@@ -17,9 +17,13 @@ expect 1 'wrong password' env BAKFS_PASSWORD=x$secret bakfs --repo repo -v list
 cat >show.sh <<-'END'
 	#!/bin/sh
 	tr '\0' '\n' </proc/self/environ >child.env
-	tr '\0' '\n' </proc/$PPID/cmdline >parent.cmdline
-	cat /proc/$PPID/environ 2>/dev/null | tr '\0' '\n' >parent.env || :
-	stat -c %U /proc/$PPID/environ >parent.owner
+	pid=$$
+	until [ "$(cat /proc/$pid/comm)" = bakfs ]; do
+		pid=$(sed -n 's/^PPid:\s*//p' /proc/$pid/status)
+	done
+	tr '\0' '\n' </proc/$pid/cmdline >parent.cmdline
+	cat /proc/$pid/environ 2>/dev/null | tr '\0' '\n' >parent.env || :
+	stat -c %U /proc/$pid/environ >parent.owner
 	echo dump
 END
 chmod +x show.sh
@@ -28,7 +32,7 @@ cat >show.conf <<-END
 	path = repo
 	[store shown]
 	type = command
-	command = $work/show.sh
+	dump = $work/show.sh
 END
 expect 0 . bakfs -c show.conf backup
 [ -s child.env ] || fail "the command did not run"
