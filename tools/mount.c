@@ -224,6 +224,8 @@ static int open_and_serve(struct mounting *m)
 	conf.damaged_ctx = m;
 	if (m->options.cache_bytes)
 		conf.cache_bytes = m->options.cache_bytes;
+	else if (!conf.cache_bytes)
+		conf.cache_bytes = (size_t)256 << 20;
 	rc = open_log(m, &err);
 	if (rc == 0)
 		rc = bak_repo_open(&conf, &tool->secret, &tool->repo, &err);

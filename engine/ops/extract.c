@@ -215,6 +215,8 @@ static int pass_damage(struct extraction *x, struct bak_error *err)
 {
 	if (err->code != BAK_CORRUPT)
 		return -1;
+	/* Else who reads ahead would wait for these bytes. */
+	bak_ahead_took(x->pour.ahead, x->inode->size);
 	x->result->damaged++;
 	tell(x, 0, err->msg);
 	*err = (struct bak_error)BAK_ERROR_INIT;
@@ -476,12 +478,15 @@ int bak_extract(struct bak_repo *repo, const struct bak_snapshot *snapshot, int 
 		return bak_error_nomem(err);
 	x.path.len = 0;
 	rc = bak_sha256_init(&x.sha, err);
+	if (conf->n_only == 0)
+		x.pour.ahead = bak_ahead_start(&x.tree);
 	if (rc == 0)
 		rc = start(&x, dir_fd, err);
 	if (rc == 0)
 		rc = walk(&x, err);
 	if (rc == 0 && conf->sync && syncfs(dir_fd) < 0)
 		rc = bak_error_sys(err, errno, "sync");
+	bak_ahead_stop(x.pour.ahead);
 	out->attributes_lost = x.attributes.lost;
 	finish(&x);
 	return rc;

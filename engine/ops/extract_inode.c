@@ -75,6 +75,7 @@ static int batch_flush(struct batch *b, struct bak_error *err)
 		bak_sha256_update(pour->sha, b->v[i].iov_base, b->v[i].iov_len);
 	b->at += b->len;
 	pour->total += b->len;
+	bak_ahead_took(pour->ahead, b->len);
 	batch_drop(b);
 	if (pour->tick && pour->tick(pour->tick_ctx, pour->total) != 0)
 		return bak_error_set(err, BAK_CANCELLED, "cancelled");

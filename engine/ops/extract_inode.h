@@ -6,6 +6,7 @@
 #define BAK_OPS_EXTRACT_INODE_H
 
 #include "engine/base/hash.h"
+#include "engine/ops/ahead.h"
 #include "engine/ops/repo.h"
 
 /* Where bytes go. sha: updated with every byte, NULL for none. */
@@ -17,7 +18,8 @@ struct bak_pour {
 	struct bak_sha256 *sha;
 	int (*tick)(void *ctx, uint64_t bytes); /* as in struct bak_extract_conf */
 	void *tick_ctx;
-	uint64_t total; /* bytes of all files so far, for tick */
+	uint64_t total;          /* bytes of all files so far, for tick */
+	struct bak_ahead *ahead; /* told of what was taken; may be NULL */
 };
 /* A file's bytes to pour->fd; holes are zeros unless pour->sparse. */
 int bak_pour_file(struct bak_pour *pour, const struct bak_inode *inode, struct bak_error *err);

@@ -13,7 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DEFAULT_CACHE ((size_t)256 << 20)
+/* Who reads in order needs little; a mount asks for more. */
+#define DEFAULT_CACHE ((size_t)64 << 20)
 
 static const struct bak_repo_json fresh_json = {
 	.min = 8192, .avg = 32768, .max = 131072, .span = 1u << 20};

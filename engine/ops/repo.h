@@ -21,7 +21,7 @@ struct bak_repo_conf {
 	struct bak_backend *backend;
 	const char *cache_dir, *state_dir; /* NULL: as above */
 	const char *host;                  /* NULL: the host name */
-	size_t cache_bytes;                /* 0: 256 MiB */
+	size_t cache_bytes;                /* 0: 64 MiB */
 	int scrypt_log_n;                  /* 0: BAK_SCRYPT_LOG_N */
 	bool index_in_memory;              /* for tests */
 	/* Told while footers are read without an index; may be NULL. */

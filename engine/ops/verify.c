@@ -3,6 +3,7 @@
 
 #include "engine/base/hash.h"
 #include "engine/content/reader.h"
+#include "engine/ops/ahead.h"
 #include "engine/ops/walk.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ struct verify {
 	struct bak_verify_result *result;
 	uint64_t number, total;
 	struct bak_sha256 sha;
+	struct bak_ahead *ahead;
 	struct bak_seg_id last_found; /* structure: the segment looked up last */
 	uint32_t last_raw_len;
 };
@@ -85,6 +87,7 @@ static int read_and_sum(struct verify *v, const struct bak_inode *inode, struct 
 			return -1;
 		for (size_t i = 0; i < slices.n; i++)
 			bak_sha256_update(&v->sha, slices.v[i].p, slices.v[i].len);
+		bak_ahead_took(v->ahead, READ_STEP);
 	}
 	bak_sha256_final(&v->sha, sum);
 	if (inode->size > 0 && memcmp(sum, inode->sha256, sizeof sum) != 0)
@@ -139,7 +142,9 @@ int bak_verify(struct bak_repo *repo, uint64_t number, const struct bak_verify_c
 				.file = verify_file,
 				.damaged = verify_folder,
 				.ctx = &v};
+	v.ahead = conf->quick ? NULL : bak_ahead_start(&walk.tree);
 	rc = bak_walk(&walk, err);
+	bak_ahead_stop(v.ahead);
 	out->snapshots++;
 	bak_sha256_release(&v.sha);
 	bak_snapshot_release(&snapshot);
