@@ -66,6 +66,20 @@ void bak_buf_release(struct bak_buf *buf)
 	*buf = (struct bak_buf)BAK_BUF_INIT;
 }
 
+int bak_grow(void *array, size_t *cap, size_t n, size_t item_len)
+{
+	void **at = array;
+	if (n < *cap)
+		return 0;
+	size_t bigger = *cap ? 2 * *cap : 16;
+	void *p = reallocarray(*at, bigger, item_len);
+	if (!p)
+		return -1;
+	*at = p;
+	*cap = bigger;
+	return 0;
+}
+
 void bak_free_ptr(void *pointer_to_pointer)
 {
 	void **p = pointer_to_pointer;

@@ -32,6 +32,10 @@ int bak_buf_resize(struct bak_buf *buf, size_t len);
 int bak_buf_printf(struct bak_buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void bak_buf_release(struct bak_buf *buf);
 
+/* Room for one more item in an array that doubles: array points to the pointer, n items of item_len
+ * bytes are in use, *cap fit. -1 for lack of memory, all as it was. */
+int bak_grow(void *array, size_t *cap, size_t n, size_t item_len);
+
 /* For BAK_AUTO on plain pointers from malloc. */
 void bak_free_ptr(void *pointer_to_pointer);
 /* For BAK_AUTO on file descriptors; -1 is "none". */

@@ -343,14 +343,8 @@ static int end_span(struct bak_file_writer *fw, bool last, struct bak_error *err
 
 static struct item *new_item(struct bak_file_writer *fw, enum item_kind kind, uint64_t len)
 {
-	if (fw->n_items == fw->cap_items) {
-		size_t cap = fw->cap_items ? 2 * fw->cap_items : 128;
-		void *p = realloc(fw->items, cap * sizeof *fw->items);
-		if (!p)
-			return NULL;
-		fw->items = p;
-		fw->cap_items = cap;
-	}
+	if (bak_grow(&fw->items, &fw->cap_items, fw->n_items, sizeof *fw->items) < 0)
+		return NULL;
 	struct item *item = &fw->items[fw->n_items++];
 	*item = (struct item){.kind = kind, .len = len, .off = (uint32_t)fw->used};
 	fw->span_len += len;

@@ -64,14 +64,8 @@ int bak_object_write_unless(struct bak_segmenter *segmenter, const struct bak_tr
 
 static int push_line(struct bak_folder_level *level, const struct bak_name_line *line)
 {
-	if (level->n == level->cap) {
-		size_t cap = level->cap ? 2 * level->cap : 16;
-		void *v = realloc(level->v, cap * sizeof *level->v);
-		if (!v)
-			return -1;
-		level->v = v;
-		level->cap = cap;
-	}
+	if (bak_grow(&level->v, &level->cap, level->n, sizeof *level->v) < 0)
+		return -1;
 	char *first = malloc(line->first_len + 1);
 	if (!first)
 		return -1;
@@ -179,14 +173,8 @@ static void rebase(struct bak_folder_writer *fw)
 
 static int copy_entry(struct bak_folder_writer *fw, const struct bak_entry *entry)
 {
-	if (fw->n == fw->cap) {
-		size_t cap = fw->cap ? 2 * fw->cap : 64;
-		void *v = realloc(fw->entries, cap * sizeof *fw->entries);
-		if (!v)
-			return -1;
-		fw->entries = v;
-		fw->cap = cap;
-	}
+	if (bak_grow(&fw->entries, &fw->cap, fw->n, sizeof *fw->entries) < 0)
+		return -1;
 	struct bak_entry *e = &fw->entries[fw->n];
 	const struct bak_inode *in = &entry->inode;
 	const void *name, *xattrs, *target;

@@ -29,14 +29,8 @@ void bak_lines_clear(struct bak_lines *lines)
 
 static int push(struct bak_line_level *level, const struct bak_line *line)
 {
-	if (level->n == level->cap) {
-		size_t cap = level->cap ? 2 * level->cap : 16;
-		void *v = realloc(level->v, cap * sizeof *level->v);
-		if (!v)
-			return -1;
-		level->v = v;
-		level->cap = cap;
-	}
+	if (bak_grow(&level->v, &level->cap, level->n, sizeof *level->v) < 0)
+		return -1;
 	level->v[level->n++] = *line;
 	level->len += line->len;
 	return 0;

@@ -17,14 +17,8 @@ void bak_slices_release(struct bak_slices *slices)
 
 static int slices_add(struct bak_slices *slices, const uint8_t *p, size_t len, struct bak_pin *pin)
 {
-	if (slices->n == slices->cap) {
-		size_t cap = slices->cap ? 2 * slices->cap : 16;
-		void *v = realloc(slices->v, cap * sizeof *slices->v);
-		if (!v)
-			return -1;
-		slices->v = v;
-		slices->cap = cap;
-	}
+	if (bak_grow(&slices->v, &slices->cap, slices->n, sizeof *slices->v) < 0)
+		return -1;
 	slices->v[slices->n++] = (struct bak_slice){p, len, pin};
 	return 0;
 }

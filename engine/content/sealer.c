@@ -68,14 +68,8 @@ static void fail(struct bak_sealer *s, const struct bak_error *err)
 
 static int remember(struct hashes *to, const struct bak_hash *hash)
 {
-	if (to->n == to->cap) {
-		size_t cap = to->cap ? 2 * to->cap : 1024;
-		void *v = realloc(to->v, cap * sizeof *to->v);
-		if (!v)
-			return -1;
-		to->v = v;
-		to->cap = cap;
-	}
+	if (bak_grow(&to->v, &to->cap, to->n, sizeof *to->v) < 0)
+		return -1;
 	to->v[to->n++] = *hash;
 	return 0;
 }

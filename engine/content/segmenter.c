@@ -55,14 +55,8 @@ static int make_room(struct bak_segmenter *s, enum bak_seg_class class, size_t l
 static int list_chunk(struct bak_segmenter *s, struct bak_job *job, const struct bak_hash *hash,
 		      uint32_t off, uint32_t len)
 {
-	if (job->n_chunks == job->cap_chunks) {
-		size_t cap = job->cap_chunks ? 2 * job->cap_chunks : 64;
-		void *p = realloc(job->chunks, cap * sizeof *job->chunks);
-		if (!p)
-			return -1;
-		job->chunks = p;
-		job->cap_chunks = cap;
-	}
+	if (bak_grow(&job->chunks, &job->cap_chunks, job->n_chunks, sizeof *job->chunks) < 0)
+		return -1;
 	job->chunks[job->n_chunks++] = (struct bak_chunk_row){*hash, job->id, off, len};
 	return bak_pending_add(&s->chunks, hash, job->id.n, off, len);
 }
@@ -86,14 +80,8 @@ int bak_segmenter_bytes(struct bak_segmenter *s, enum bak_seg_class class, const
 static int list_node(struct bak_segmenter *s, struct bak_job *job, const struct bak_hash *hash,
 		     uint64_t span_len, const struct bak_ref *ref)
 {
-	if (job->n_nodes == job->cap_nodes) {
-		size_t cap = job->cap_nodes ? 2 * job->cap_nodes : 64;
-		void *p = realloc(job->nodes, cap * sizeof *job->nodes);
-		if (!p)
-			return -1;
-		job->nodes = p;
-		job->cap_nodes = cap;
-	}
+	if (bak_grow(&job->nodes, &job->cap_nodes, job->n_nodes, sizeof *job->nodes) < 0)
+		return -1;
 	job->nodes[job->n_nodes++] = (struct bak_node_row){*hash, *ref, span_len};
 	return bak_pending_add(&s->nodes, hash, ref->seg.n, ref->off, ref->len);
 }

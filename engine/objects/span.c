@@ -26,14 +26,8 @@ int64_t bak_runs_number(struct bak_runs *runs, const uint8_t run[BAK_RUN_BYTES])
 	for (size_t i = runs->n; i-- > 0;)
 		if (memcmp(runs->runs[i], run, BAK_RUN_BYTES) == 0)
 			return (int64_t)i;
-	if (runs->n == runs->cap) {
-		size_t cap = runs->cap ? 2 * runs->cap : 8;
-		void *p = realloc(runs->runs, cap * BAK_RUN_BYTES);
-		if (!p)
-			return -1;
-		runs->runs = p;
-		runs->cap = cap;
-	}
+	if (bak_grow(&runs->runs, &runs->cap, runs->n, sizeof *runs->runs) < 0)
+		return -1;
 	memcpy(runs->runs[runs->n], run, BAK_RUN_BYTES);
 	return (int64_t)runs->n++;
 }

@@ -25,14 +25,8 @@ struct numbers {
 
 static int add_number(struct numbers *list, uint64_t number)
 {
-	if (list->n == list->cap) {
-		size_t cap = list->cap ? 2 * list->cap : 64;
-		void *p = realloc(list->v, cap * sizeof *list->v);
-		if (!p)
-			return 1;
-		list->v = p;
-		list->cap = cap;
-	}
+	if (bak_grow(&list->v, &list->cap, list->n, sizeof *list->v) < 0)
+		return 1;
 	list->v[list->n++] = number;
 	return 0;
 }

@@ -27,14 +27,8 @@ static int list_pack(void *ctx, const char *name, uint64_t size)
 	struct listed pack = {.size = size};
 	if (!bak_pack_id_of_name(name, pack.id))
 		return 0;
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? 2 * l->cap : 64;
-		void *p = realloc(l->v, cap * sizeof *l->v);
-		if (!p)
-			return 1;
-		l->v = p;
-		l->cap = cap;
-	}
+	if (bak_grow(&l->v, &l->cap, l->n, sizeof *l->v) < 0)
+		return 1;
 	l->v[l->n++] = pack;
 	return 0;
 }

@@ -47,14 +47,8 @@ static int add_hit(struct search *s, const struct bak_snapshot_row *row)
 				s->hits[i].number = row->number;
 				return 0;
 			}
-	if (s->n == s->cap) {
-		size_t cap = s->cap ? 2 * s->cap : 16;
-		void *p = realloc(s->hits, cap * sizeof *s->hits);
-		if (!p)
-			return 1;
-		s->hits = p;
-		s->cap = cap;
-	}
+	if (bak_grow(&s->hits, &s->cap, s->n, sizeof *s->hits) < 0)
+		return 1;
 	struct hit *hit = &s->hits[s->n++];
 	hit->number = row->number;
 	snprintf(hit->store, sizeof hit->store, "%s", row->store);
