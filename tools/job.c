@@ -89,6 +89,11 @@ static int no_return(void *ctx, struct bak_error *err)
 	return bak_job_files_commit(&r->files, err);
 }
 
+static void on_waiting(void *ctx)
+{
+	say(ctx, "waiting for another job of this store");
+}
+
 static void enter(struct run *r, const char *state)
 {
 	r->files.percent = -1;
@@ -536,7 +541,7 @@ int bak_job_run(const struct bak_job *job, struct bak_job_result *out, struct ba
 			.request = job->request,
 			.out = out,
 			.driver = bak_store_driver_find(job->store->driver),
-			.stop = {.fn = job->cancelled, .ctx = job->ctx}};
+			.stop = {.stop = is_cancelled, .waiting = on_waiting, .ctx = &r}};
 
 	assert(r.driver);
 	*out = (struct bak_job_result){.restored = 0};

@@ -284,7 +284,7 @@ bool bak_job_files_cancelled(struct bak_job_files *files)
 static int check_stop(struct bak_job_files *files, const struct bak_job_stop *stop,
 		      struct bak_error *err)
 {
-	if (bak_job_files_cancelled(files) || (stop && stop->fn && stop->fn(stop->ctx)))
+	if (bak_job_files_cancelled(files) || (stop && stop->stop(stop->ctx)))
 		return bak_error_set(err, BAK_CANCELLED, "cancelled");
 	return 0;
 }
@@ -312,7 +312,7 @@ int bak_job_files_lock_store(struct bak_job_files *files, const struct bak_job_s
 		if (check_stop(files, stop, err) < 0)
 			return -1;
 		if (!told)
-			bak_job_files_log(files, "waiting for another job of this store");
+			stop->waiting(stop->ctx);
 		told = true;
 		wait_for_change(files, LOOK_AGAIN_MS);
 	}

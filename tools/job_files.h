@@ -42,9 +42,10 @@ void bak_job_files_progress(struct bak_job_files *files, int percent, uint64_t b
 
 /* Told to stop: <id>.cancel is there. */
 bool bak_job_files_cancelled(struct bak_job_files *files);
-/* stop: asked as well, may be NULL. */
+/* Asked as well whether to stop; and told when there is another job to wait for. */
 struct bak_job_stop {
-	int (*fn)(void *ctx);
+	int (*stop)(void *ctx);
+	void (*waiting)(void *ctx);
 	void *ctx;
 };
 /* Until no other job of the store runs. BAK_CANCELLED. */

@@ -70,8 +70,7 @@ int rig_setup(void **state)
 				     .state_dir = state_dir,
 				     .cache_dir = cache_dir,
 				     .host = "here",
-				     .scrypt_log_n = 10,
-				     .index_in_memory = true};
+				     .scrypt_log_n = 10};
 	must(bak_repo_init(&conf, &secret, "test", &err), &err);
 	must(bak_repo_open(&conf, &secret, &rig->repo, &err), &err);
 	bak_secret_release(&secret);

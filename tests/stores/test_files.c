@@ -480,7 +480,7 @@ static void test_import(void **state)
 	rig_backup(rig);
 	rig_sh(rig, "cp -a src upload && echo uploaded >upload/a/one");
 	assert_int_equal(rig_try_backup(rig, rig_path(rig, "upload"), &number, &err), 0);
-	rig_restore(rig, number);
+	json_decref(rig_restore(rig, number));
 	assert_same_tree(rig, "upload", "src");
 	assert_int_equal(rig_try_backup(rig, rig_path(rig, "upload/a/one"), &number, &err), -1);
 	assert_int_equal(err.code, BAK_REFUSED);
