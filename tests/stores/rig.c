@@ -204,11 +204,24 @@ static int fill(struct rig *rig, struct bak_backup *backup, const char *path, js
 	return rc;
 }
 
+static void progress(void *ctx, const struct bak_writer_progress *progress)
+{
+	struct rig *rig = ctx;
+
+	if (rig->on_progress)
+		rig->on_progress(rig, progress->path, progress->bytes);
+}
+
 int rig_try_backup(struct rig *rig, const char *path, uint64_t *out_number, struct bak_error *err)
 {
 	const char *names[] = {rig->conf.name};
 	struct bak_backup_conf conf = {
-		.store = rig->conf.name, .driver = rig->conf.driver, .workers = 1};
+		.store = rig->conf.name,
+		.driver = rig->conf.driver,
+		.workers = 1,
+		.progress = progress,
+		.progress_ctx = rig,
+	};
 	struct bak_backup *backup = NULL;
 	struct bak_run *a_run = NULL;
 	json_t *facts = json_object();

@@ -28,6 +28,8 @@ struct rig {
 	bool cancel;                     /* what `cancelled` answers */
 	void (*on_no_return)(void *ctx); /* called there */
 	void *no_return_ctx;
+	/* Called while a backup reads, each 4 MiB and after each file. */
+	void (*on_progress)(struct rig *rig, const char *path, uint64_t bytes);
 	struct bak_writer_result result; /* of the last backup; its pointers are gone */
 };
 
