@@ -1,0 +1,34 @@
+# For scripts that mount: on top of tests/lib/cli.sh.
+. "$TESTS/lib/cli.sh"
+need_fuse
+
+# mount_it [OPTION...]: in the foreground, on ./mnt; there when it returns.
+mount_it()
+{
+	mkdir -p mnt
+	[ -p ready ] || mkfifo ready
+	bakfs mount -f mnt "$@" >ready 2>mount.log &
+	mounted=$!
+	read -r line <ready || fail "no mount: $(cat mount.log)"
+	is "$line" "mounted on $work/mnt"
+}
+
+# unmount_it [REGEX]: by a signal; exit status 0, and no line in the log but those that match.
+unmount_it()
+{
+	local status=0
+	kill -TERM "$mounted"
+	wait "$mounted" || status=$?
+	[ "$status" = 0 ] || fail "the mount ended with $status: $(cat mount.log)"
+	! mountpoint -q mnt || fail "still mounted"
+	! grep -Ev -- "${1-^$}|: ending$" mount.log >unexpected || fail "in the log: $(cat unexpected)"
+}
+
+# until_true COMMAND...: asks again and again; half a minute is far beyond what is promised.
+until_true()
+{
+	local end=$((SECONDS + 30))
+	until "$@" 2>/dev/null; do
+		[ $SECONDS -lt $end ] || fail "never came true: $*"
+	done
+}
