@@ -108,14 +108,20 @@ check_config_keys()
 	done
 }
 
+# A driver's options stand in its section, those of every store in theirs.
 check_store_options()
 {
-	local kind driver key
-	while read -r kind driver key; do
-		[ "$kind" = store ] || continue
-		grep -q "^\.It Cm $key\( \|$\)" "$man/bakfs-stores.7" ||
-			complain "bakfs-stores(7) lacks $key of $driver"
-	done <keys
+	local driver begin end
+	for driver in $(sed -n 's/^store \([a-z]*\) .*/\1/p' keys | sort -u); do
+		begin="^\.Sh TYPE ${driver^^}$" end='^\.S[h] '
+		[ "$driver" != every ] || begin='^\.Ss Every store$' end='^\.S[hs] '
+		sed -n "s/^store $driver //p" keys | sort >expected
+		awk -v begin="$begin" -v end="$end" '
+			$0 ~ begin { inside = 1; next }
+			$0 ~ end { inside = 0 }
+			inside && /^\.It Cm / { print $3 }' "$man/bakfs-stores.7" | sort |
+			diff expected - || complain "bakfs-stores(7): options of $driver"
+	done
 }
 
 check_lint()
