@@ -9,31 +9,20 @@
 
 #include "engine/base/hash.h"
 #include "engine/content/lines.h"
+#include "engine/content/span_writer.h"
 
 #include <stdlib.h>
-
-enum item_kind { ITEM_CHUNK = 0, ITEM_HOLE = 1, ITEM_ZEROS = 2 };
-
-struct item {
-	enum item_kind kind;
-	uint32_t off; /* chunk: in the buffer */
-	uint64_t len;
-	struct bak_hash hash; /* chunk */
-};
-
-/* Segments of which it was found lately that they may be used. */
-#define USABLE_SLOTS 64
 
 struct bak_file_writer {
 	struct bak_file_writer_conf conf;
 	struct bak_chunker chunker;
-	struct bak_hmac hmac;
+	struct bak_span_writer *spans;
 	struct bak_sha256 sha;
-	enum bak_seg_class class;
 	uint8_t *buf;
 	size_t cap, len, used;
-	struct item *items;
+	struct bak_item *items;
 	size_t n_items, cap_items;
+	uint64_t spans_len; /* of all spans and lines before the open one */
 	uint64_t span_len, size, hole_bytes;
 	bool summed;
 	bool given_sum;
@@ -41,11 +30,6 @@ struct bak_file_writer {
 	struct bak_lines lines;
 	struct bak_extent only; /* the first span, if it was a single extent: kind, place, length */
 	bool has_only;
-	/* Reused from span to span. */
-	struct bak_extent *extents;
-	uint32_t *chunk_lens;
-	size_t cap_extents, cap_chunks;
-	struct bak_seg_id usable[USABLE_SLOTS];
 };
 
 /* Room for the longest span, the longest chunk behind it with the look-ahead for zeros, and input.
@@ -70,9 +54,14 @@ int bak_file_writer_new(const struct bak_file_writer_conf *conf, struct bak_file
 		free(fw);
 		return bak_error_nomem(err);
 	}
+	struct bak_span_writer_conf spans = {.segmenter = conf->segmenter,
+					     .index = conf->index,
+					     .source = conf->source,
+					     .ring = conf->ring,
+					     .chunker = &fw->chunker};
 	if (bak_chunker_init(&fw->chunker, conf->ring->gear_key, conf->chunk_min, conf->chunk_avg,
 			     conf->chunk_max, err) < 0 ||
-	    bak_hmac_init(&fw->hmac, conf->ring->id_key, err) < 0 ||
+	    bak_span_writer_new(&spans, &fw->spans, err) < 0 ||
 	    bak_sha256_init(&fw->sha, err) < 0) {
 		bak_file_writer_free(fw);
 		return -1;
@@ -87,18 +76,18 @@ void bak_file_writer_free(struct bak_file_writer *fw)
 	if (!fw)
 		return;
 	bak_lines_release(&fw->lines);
-	bak_hmac_release(&fw->hmac);
+	bak_span_writer_free(fw->spans);
 	bak_sha256_release(&fw->sha);
 	free(fw->buf);
 	free(fw->items);
-	free(fw->extents);
-	free(fw->chunk_lens);
 	free(fw);
 }
 
-void bak_file_writer_begin(struct bak_file_writer *fw, enum bak_seg_class class)
+void bak_file_writer_begin(struct bak_file_writer *fw, enum bak_seg_class class,
+			   const struct bak_content *previous, uint64_t previous_size)
 {
-	fw->class = class;
+	bak_span_writer_begin(fw->spans, class, previous, previous_size);
+	fw->spans_len = 0;
 	fw->len = fw->used = 0;
 	fw->n_items = 0;
 	fw->span_len = fw->size = fw->hole_bytes = 0;
@@ -109,221 +98,23 @@ void bak_file_writer_begin(struct bak_file_writer *fw, enum bak_seg_class class)
 	bak_sha256_begin(&fw->sha);
 }
 
-/* --- what is known already --- */
-
-/* A segment that may be referred to: in an uncondemned pack, without holes. 1, 0, -1. */
-static int seg_usable(struct bak_file_writer *fw, const struct bak_seg_id *id,
-		      struct bak_error *err)
-{
-	struct bak_seg_id *slot = &fw->usable[id->n % USABLE_SLOTS];
-	if (bak_seg_id_equal(slot, id))
-		return 1;
-	struct bak_seg_copy copy;
-	size_t n;
-	int rc = bak_index_find_segment(fw->conf.index, id, &copy, 1, &n, err);
-	if (rc == 1 && (copy.condemned || copy.holed))
-		rc = 0;
-	if (rc == 1)
-		*slot = *id;
-	return rc;
-}
-
-/* 1 and the extent, 0 unknown, -1. */
-static int find_chunk(struct bak_file_writer *fw, const struct item *item, struct bak_extent *out,
-		      struct bak_error *err)
-{
-	struct bak_segmenter *s = fw->conf.segmenter;
-	uint32_t seg, off, len;
-	if (bak_pending_find(&s->chunks, &item->hash, &seg, &off, &len) && len == item->len) {
-		*out = (struct bak_extent){BAK_EXTENT_BYTES, {.n = seg}, off, len};
-		memcpy(out->seg.run, s->run, BAK_RUN_BYTES);
-		return 1;
-	}
-	struct bak_chunk_row row;
-	int rc = bak_index_find_chunk(fw->conf.index, &item->hash, &row, err);
-	if (rc <= 0 || row.len != item->len)
-		return rc < 0 ? -1 : 0;
-	*out = (struct bak_extent){BAK_EXTENT_BYTES, row.seg, row.off, row.len};
-	return seg_usable(fw, &row.seg, err);
-}
-
-/* A node found by hash may be dead and outlive what it refers to: all of it is looked at. */
-static int node_usable(struct bak_file_writer *fw, const struct bak_node_row *row,
-		       struct bak_error *err)
-{
-	const struct bak_span *span;
-	BAK_AUTO(bak_pin_put_ptr) struct bak_pin *pin = NULL;
-	struct bak_error scratch = BAK_ERROR_INIT;
-	int rc = seg_usable(fw, &row->ref.seg, err);
-	if (rc <= 0)
-		return rc;
-	if (bak_source_span(fw->conf.source, &row->ref, &span, &pin, &scratch) < 0) {
-		if (scratch.code != BAK_CORRUPT && scratch.code != BAK_NOT_FOUND) {
-			*err = scratch;
-			return -1;
-		}
-		return 0;
-	}
-	if (span->len != fw->span_len)
-		return 0;
-	for (size_t i = 0; i < span->n_segments; i++) {
-		rc = seg_usable(fw, &span->segments[i].seg, err);
-		if (rc <= 0)
-			return rc;
-	}
-	return 1;
-}
-
-static int find_node(struct bak_file_writer *fw, const struct bak_hash *hash, struct bak_ref *out,
-		     struct bak_error *err)
-{
-	struct bak_segmenter *s = fw->conf.segmenter;
-	uint32_t seg;
-	if (bak_pending_find(&s->nodes, hash, &seg, &out->off, &out->len)) {
-		memcpy(out->seg.run, s->run, BAK_RUN_BYTES);
-		out->seg.n = seg;
-		return 1;
-	}
-	struct bak_node_row row;
-	int rc = bak_index_find_node(fw->conf.index, hash, &row, err);
-	if (rc <= 0)
-		return rc;
-	*out = row.ref;
-	return node_usable(fw, &row, err);
-}
-
 /* --- a span's end --- */
 
-static void hash_span(struct bak_file_writer *fw, struct bak_hash *out)
-{
-	uint8_t mac[BAK_SHA256_LEN];
-	bak_hmac_begin(&fw->hmac);
-	for (size_t i = 0; i < fw->n_items; i++) {
-		uint8_t line[1 + BAK_HASH_BYTES] = {(uint8_t)fw->items[i].kind};
-		if (fw->items[i].kind == ITEM_CHUNK) {
-			memcpy(line + 1, fw->items[i].hash.b, BAK_HASH_BYTES);
-			bak_hmac_update(&fw->hmac, line, sizeof line);
-		} else {
-			bak_store_u64(line + 1, fw->items[i].len);
-			bak_hmac_update(&fw->hmac, line, 9);
-		}
-	}
-	bak_hmac_final(&fw->hmac, mac);
-	memcpy(out->b, mac, BAK_HASH_BYTES);
-}
-
-static int reserve_span(struct bak_file_writer *fw)
-{
-	if (fw->n_items > fw->cap_extents) {
-		void *p = realloc(fw->extents, fw->n_items * sizeof *fw->extents);
-		if (!p)
-			return -1;
-		fw->extents = p;
-		fw->cap_extents = fw->n_items;
-	}
-	if (fw->n_items > fw->cap_chunks) {
-		void *p = realloc(fw->chunk_lens, fw->n_items * sizeof *fw->chunk_lens);
-		if (!p)
-			return -1;
-		fw->chunk_lens = p;
-		fw->cap_chunks = fw->n_items;
-	}
-	return 0;
-}
-
-/* Adds an extent to the span, joined to the last one where they touch. */
-static void add_extent(struct bak_span *span, const struct bak_extent *extent)
-{
-	struct bak_extent *last = span->n_extents ? &span->extents[span->n_extents - 1] : NULL;
-	if (last && extent->kind == BAK_EXTENT_BYTES && last->kind == BAK_EXTENT_BYTES &&
-	    bak_seg_id_equal(&last->seg, &extent->seg) && last->off + last->len == extent->off)
-		last->len += extent->len;
-	else
-		span->extents[span->n_extents++] = *extent;
-}
-
-/* Distinct segments of a span, up to its limit. */
-struct seen {
-	size_t n;
-	struct bak_seg_id v[BAK_SPAN_MAX_SEGMENTS];
-};
-
-static bool seen_add(struct seen *seen, const struct bak_seg_id *id)
-{
-	for (size_t i = seen->n; i-- > 0;)
-		if (bak_seg_id_equal(&seen->v[i], id))
-			return true;
-	if (seen->n == BAK_SPAN_MAX_SEGMENTS)
-		return false;
-	seen->v[seen->n++] = *id;
-	return true;
-}
-
-static int place_item(struct bak_file_writer *fw, const struct item *item, struct seen *seen,
-		      struct bak_span *span, struct bak_error *err)
-{
-	struct bak_extent extent = {.kind = item->kind == ITEM_HOLE ? BAK_EXTENT_HOLE
-								    : BAK_EXTENT_ZEROS,
-				    .len = item->len};
-	if (item->kind == ITEM_CHUNK) {
-		span->chunk_lens[span->n_chunks++] = (uint32_t)item->len;
-		int rc = find_chunk(fw, item, &extent, err);
-		if (rc < 0)
-			return -1;
-		/* One segment too many for quick reading: the bytes are stored again. */
-		if (rc == 1 && !seen_add(seen, &extent.seg))
-			rc = 0;
-		if (rc == 0) {
-			if (bak_segmenter_bytes(fw->conf.segmenter, fw->class, fw->buf + item->off,
-						(uint32_t)item->len, &item->hash, &extent, err) < 0)
-				return -1;
-			seen_add(seen, &extent.seg);
-		}
-	}
-	add_extent(span, &extent);
-	return 0;
-}
-
-static int write_node(struct bak_file_writer *fw, const struct bak_span *span, struct bak_ref *out,
-		      struct bak_error *err)
-{
-	BAK_AUTO(bak_buf_release) struct bak_buf payload = BAK_BUF_INIT;
-	if (bak_span_encode(span, &payload, err) < 0)
-		return -1;
-	return bak_segmenter_object(fw->conf.segmenter, BAK_OBJECT_SPAN, &payload, &span->hash,
-				    span->len, out, err);
-}
-
-/* Stores what is new of the gathered items and makes them a line. last: the file ends here, so a
- * lone extent needs no node. */
+/* Stores the gathered items and makes them a line. last: the file ends here, so a lone extent needs
+ * no node. */
 static int store_span(struct bak_file_writer *fw, bool last, struct bak_error *err)
 {
-	struct bak_span span = {.len = fw->span_len};
-	struct bak_line line = {.kind = BAK_LINE_SPAN, .len = fw->span_len};
-	struct seen seen = {0};
-	hash_span(fw, &span.hash);
-	int rc = fw->n_items > 1 ? find_node(fw, &span.hash, &line.ref, err) : 0;
-	if (rc < 0)
+	struct bak_span_place place;
+	bool first = fw->lines.n == 0;
+	if (bak_span_writer_store(fw->spans, fw->spans_len, fw->items, fw->n_items, fw->buf,
+				  fw->span_len, first && last, &place, err) < 0)
 		return -1;
-	fw->has_only = false;
-	if (rc == 0) {
-		if (reserve_span(fw) < 0)
-			return bak_error_nomem(err);
-		span.extents = fw->extents;
-		span.chunk_lens = fw->chunk_lens;
-		for (size_t i = 0; i < fw->n_items; i++)
-			if (place_item(fw, &fw->items[i], &seen, &span, err) < 0)
-				return -1;
-		if (span.n_extents == 1 && fw->lines.n == 0) {
-			fw->only = span.extents[0];
-			fw->has_only = true;
-			if (last)
-				return 0;
-		}
-		if (write_node(fw, &span, &line.ref, err) < 0)
-			return -1;
-	}
-	return bak_lines_add(&fw->lines, &line, span.hash.b[1], err);
+	fw->spans_len += fw->span_len;
+	fw->has_only = first && place.single;
+	fw->only = place.only;
+	if (fw->has_only && last)
+		return 0;
+	return bak_lines_add(&fw->lines, &place.line, place.hash.b[1], err);
 }
 
 /* Ends the span; keeps the bytes that are not yet cut. */
@@ -341,40 +132,42 @@ static int end_span(struct bak_file_writer *fw, bool last, struct bak_error *err
 
 /* --- items --- */
 
-static struct item *new_item(struct bak_file_writer *fw, enum item_kind kind, uint64_t len)
+static struct bak_item *new_item(struct bak_file_writer *fw, enum bak_item_kind kind, uint64_t len)
 {
 	if (bak_grow(&fw->items, &fw->cap_items, fw->n_items, sizeof *fw->items) < 0)
 		return NULL;
-	struct item *item = &fw->items[fw->n_items++];
-	*item = (struct item){.kind = kind, .len = len, .off = (uint32_t)fw->used};
+	struct bak_item *item = &fw->items[fw->n_items++];
+	*item = (struct bak_item){.kind = kind, .len = len, .off = (uint32_t)fw->used};
 	fw->span_len += len;
 	return item;
 }
 
-static struct item *open_run(struct bak_file_writer *fw)
+static struct bak_item *open_run(struct bak_file_writer *fw)
 {
-	struct item *item = fw->n_items ? &fw->items[fw->n_items - 1] : NULL;
-	return item && item->kind != ITEM_CHUNK ? item : NULL;
+	struct bak_item *item = fw->n_items ? &fw->items[fw->n_items - 1] : NULL;
+	return item && item->kind != BAK_ITEM_CHUNK ? item : NULL;
 }
 
 /* Something else follows an open hole or zeros item: a long one becomes a line of its own. */
 static int close_run(struct bak_file_writer *fw, bool last, struct bak_error *err)
 {
-	struct item *run = open_run(fw);
+	struct bak_item *run = open_run(fw);
 	if (!run || run->len < fw->conf.span)
 		return 0;
-	struct item whole = *run;
+	struct bak_item whole = *run;
 	fw->n_items--;
 	fw->span_len -= whole.len;
 	bool alone = fw->n_items == 0 && fw->lines.n == 0;
 	if (end_span(fw, false, err) < 0)
 		return -1;
-	struct bak_line line = {.kind = whole.kind == ITEM_HOLE ? BAK_LINE_HOLE : BAK_LINE_ZEROS,
+	fw->spans_len += whole.len;
+	struct bak_line line = {.kind = whole.kind == BAK_ITEM_HOLE ? BAK_LINE_HOLE
+								    : BAK_LINE_ZEROS,
 				.len = whole.len};
 	if (alone && last) {
-		fw->only = (struct bak_extent){.kind = whole.kind == ITEM_HOLE ? BAK_EXTENT_HOLE
-									       : BAK_EXTENT_ZEROS,
-					       .len = whole.len};
+		fw->only = (struct bak_extent){
+			.kind = whole.kind == BAK_ITEM_HOLE ? BAK_EXTENT_HOLE : BAK_EXTENT_ZEROS,
+			.len = whole.len};
 		fw->has_only = true;
 		return 0;
 	}
@@ -382,10 +175,10 @@ static int close_run(struct bak_file_writer *fw, bool last, struct bak_error *er
 }
 
 /* Makes an open run of kind longer by len, or begins one. */
-static int grow_run(struct bak_file_writer *fw, enum item_kind kind, uint64_t len,
+static int grow_run(struct bak_file_writer *fw, enum bak_item_kind kind, uint64_t len,
 		    struct bak_error *err)
 {
-	struct item *run = open_run(fw);
+	struct bak_item *run = open_run(fw);
 	if (run && run->kind == kind) {
 		run->len += len;
 		fw->span_len += len;
@@ -401,14 +194,10 @@ static int add_chunk(struct bak_file_writer *fw, size_t len, struct bak_error *e
 {
 	if (close_run(fw, false, err) < 0)
 		return -1;
-	uint8_t mac[BAK_SHA256_LEN];
-	bak_hmac_begin(&fw->hmac);
-	bak_hmac_update(&fw->hmac, fw->buf + fw->used, len);
-	bak_hmac_final(&fw->hmac, mac);
-	struct item *item = new_item(fw, ITEM_CHUNK, len);
+	struct bak_item *item = new_item(fw, BAK_ITEM_CHUNK, len);
 	if (!item)
 		return bak_error_nomem(err);
-	memcpy(item->hash.b, mac, BAK_HASH_BYTES);
+	bak_span_writer_hash(fw->spans, fw->buf + fw->used, len, &item->hash);
 	fw->used += len;
 	/* About one chunk in 16 ends a span that is long enough. */
 	if (fw->span_len >= span_max(fw) ||
@@ -463,15 +252,15 @@ static int cut_one(struct bak_file_writer *fw, bool final, struct bak_error *err
 {
 	const uint8_t *p = fw->buf + fw->used;
 	size_t left = fw->len - fw->used;
-	struct item *run = open_run(fw);
+	struct bak_item *run = open_run(fw);
 	if (left == 0)
 		return 0;
 	if (p[0] == 0) {
 		size_t zeros = leading_zeros(p, left);
-		bool grows = run && run->kind == ITEM_ZEROS;
+		bool grows = run && run->kind == BAK_ITEM_ZEROS;
 		if (zeros >= BAK_ZEROS_MIN || grows) {
 			skip_bytes(fw, zeros);
-			return grow_run(fw, ITEM_ZEROS, zeros, err) < 0 ? -1 : 1;
+			return grow_run(fw, BAK_ITEM_ZEROS, zeros, err) < 0 ? -1 : 1;
 		}
 	}
 	size_t want = (size_t)fw->conf.chunk_max + BAK_ZEROS_MIN;
@@ -534,7 +323,7 @@ int bak_file_writer_hole(struct bak_file_writer *fw, uint64_t len, struct bak_er
 		sum_zeros(fw, len);
 	if (cut_all(fw, true, err) < 0)
 		return -1;
-	return grow_run(fw, ITEM_HOLE, len, err);
+	return grow_run(fw, BAK_ITEM_HOLE, len, err);
 }
 
 /* --- made of given extents --- */
@@ -542,31 +331,10 @@ int bak_file_writer_hole(struct bak_file_writer *fw, uint64_t len, struct bak_er
 static int store_given(struct bak_file_writer *fw, const struct bak_extent *extents, size_t n,
 		       uint64_t len, struct bak_error *err)
 {
-	struct bak_span span = {.len = len, .n_extents = n};
-	BAK_AUTO(bak_free_ptr) struct bak_extent *copy = calloc(n, sizeof *copy);
-	BAK_AUTO(bak_free_ptr) uint32_t *lens = calloc(n, sizeof *lens);
-	if (!copy || !lens)
-		return bak_error_nomem(err);
-	memcpy(copy, extents, n * sizeof *copy);
-	bool open = false;
-	for (size_t i = 0; i < n; i++) {
-		if (extents[i].kind != BAK_EXTENT_BYTES) {
-			open = false;
-			continue;
-		}
-		if (!open)
-			lens[span.n_chunks++] = 0;
-		lens[span.n_chunks - 1] += (uint32_t)extents[i].len;
-		open = true;
-	}
-	span.extents = copy;
-	span.chunk_lens = lens;
-	if (bak_random(span.hash.b, sizeof span.hash.b, err) < 0)
+	struct bak_span_place place;
+	if (bak_span_writer_given(fw->spans, extents, n, len, &place, err) < 0)
 		return -1;
-	struct bak_line line = {.kind = BAK_LINE_SPAN, .len = len};
-	if (write_node(fw, &span, &line.ref, err) < 0)
-		return -1;
-	return bak_lines_add(&fw->lines, &line, span.hash.b[1], err);
+	return bak_lines_add(&fw->lines, &place.line, place.hash.b[1], err);
 }
 
 int bak_file_writer_extents(struct bak_file_writer *fw, const struct bak_extent *extents, size_t n,

@@ -31,7 +31,9 @@ int bak_file_writer_new(const struct bak_file_writer_conf *conf, struct bak_file
 			struct bak_error *err);
 void bak_file_writer_free(struct bak_file_writer *fw); /* NULL is fine */
 
-void bak_file_writer_begin(struct bak_file_writer *fw, enum bak_seg_class class);
+/* previous: the file's content one snapshot earlier, copied; NULL: none. */
+void bak_file_writer_begin(struct bak_file_writer *fw, enum bak_seg_class class,
+			   const struct bak_content *previous, uint64_t previous_size);
 int bak_file_writer_data(struct bak_file_writer *fw, const void *p, size_t len,
 			 struct bak_error *err);
 int bak_file_writer_hole(struct bak_file_writer *fw, uint64_t len, struct bak_error *err);

@@ -42,6 +42,7 @@ struct walk {
 	uint64_t off, end;
 	int (*fn)(void *ctx, uint64_t off, const struct bak_extent *piece, struct bak_error *err);
 	void *ctx;
+	uint64_t scatter; /* of the last span met */
 };
 
 /* extent starts at `at` in the file. */
@@ -69,6 +70,7 @@ static int walk_span(struct walk *w, uint64_t at, uint64_t want_len, const struc
 	if (span->len != want_len)
 		return bak_error_set(err, BAK_CORRUPT,
 				     "a span has not the length that its file says");
+	w->scatter = span->scatter;
 	size_t i = w->off > at ? bak_span_find(span, w->off - at) : 0;
 	for (; i < span->n_extents && at + span->at[i] < w->end; i++) {
 		int rc = walk_extent(w, at + span->at[i], &span->extents[i], err);
@@ -272,4 +274,30 @@ int bak_each_extent(struct bak_source *source, const struct bak_content *content
 {
 	struct walk w = {source, 0, size, fn, ctx};
 	return walk_content(&w, content, size, err);
+}
+
+int bak_each_extent_in(struct bak_source *source, const struct bak_content *content, uint64_t size,
+		       uint64_t off, uint64_t len, bak_extent_fn *fn, void *ctx,
+		       struct bak_error *err)
+{
+	struct walk w = {source, off, off + len, fn, ctx};
+	return walk_content(&w, content, size, err);
+}
+
+static int stop_here(void *ctx, uint64_t off, const struct bak_extent *piece, struct bak_error *err)
+{
+	(void)ctx;
+	(void)off;
+	(void)piece;
+	(void)err;
+	return 1;
+}
+
+int bak_scatter_at(struct bak_source *source, const struct bak_content *content, uint64_t size,
+		   uint64_t off, uint64_t *out, struct bak_error *err)
+{
+	struct walk w = {source, off, off + 1, stop_here, NULL};
+	int rc = walk_content(&w, content, size, err);
+	*out = w.scatter;
+	return rc < 0 ? -1 : 0;
 }

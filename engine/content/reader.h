@@ -48,5 +48,12 @@ typedef int bak_extent_fn(void *ctx, uint64_t off, const struct bak_extent *exte
 			  struct bak_error *err);
 int bak_each_extent(struct bak_source *source, const struct bak_content *content, uint64_t size,
 		    bak_extent_fn *fn, void *ctx, struct bak_error *err);
+/* Those of [off, off + len), the first and last one cut to it. */
+int bak_each_extent_in(struct bak_source *source, const struct bak_content *content, uint64_t size,
+		       uint64_t off, uint64_t len, bak_extent_fn *fn, void *ctx,
+		       struct bak_error *err);
+/* The scatter (span.h) of the span that holds byte off; 0 where there is no span. */
+int bak_scatter_at(struct bak_source *source, const struct bak_content *content, uint64_t size,
+		   uint64_t off, uint64_t *out, struct bak_error *err);
 
 #endif

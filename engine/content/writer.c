@@ -360,7 +360,13 @@ int bak_writer_file_restart(struct bak_writer *w, struct bak_error *err)
 {
 	if (!w->in_file)
 		return bak_error_set(err, BAK_BUG, "no file is open");
-	bak_file_writer_begin(w->file, w->class);
+	/* What changed is told from what stayed by the same file one snapshot earlier. */
+	const struct bak_found *old = find_previous(w, w->name);
+	const struct bak_inode *was = old && old->entry.inode.type == BAK_TYPE_FILE &&
+						      old->entry.inode.size > 0
+					      ? &old->entry.inode
+					      : NULL;
+	bak_file_writer_begin(w->file, w->class, was ? &was->content : NULL, was ? was->size : 0);
 	w->file_bytes = 0;
 	w->told = w->progress.bytes;
 	return 0;

@@ -1,0 +1,44 @@
+/*
+ * New bytes matched against the predecessor's: where a changed file still says the same as the
+ * version before it, byte for byte, though no chunk is the same.
+ *
+ * The old version is read in step with the new one, in a window around the place where the last
+ * match lay, and only when something is to be matched. Anchors (places where a gear hash over the
+ * last 64 bytes has ten zero bits, about one in 1 KiB) are remembered of the window; an anchor of
+ * the new bytes that is known is extended to both sides. Behind a mismatch the same alignment is
+ * tried first: edits in place.
+ *
+ * Ownership: pieces belong to the matcher until the next call. Threads: one.
+ * Errors: an old version that cannot be read is simply not matched against; only memory runs out.
+ */
+#ifndef BAK_CONTENT_MATCHER_H
+#define BAK_CONTENT_MATCHER_H
+
+#include "engine/content/chunker.h"
+#include "engine/content/reader.h"
+
+struct bak_matcher;
+
+/* A piece of the new bytes: [off, off + len); old_off: where the old version has them, or
+ * UINT64_MAX for bytes that it has not. */
+struct bak_piece {
+	size_t off, len;
+	uint64_t old_off;
+};
+#define BAK_PIECE_NEW UINT64_MAX
+
+/* Borrows both. */
+int bak_matcher_new(struct bak_source *source, const struct bak_chunker *chunker,
+		    struct bak_matcher **out_matcher, struct bak_error *err);
+void bak_matcher_free(struct bak_matcher *m); /* NULL is fine */
+
+/* A file begins; content NULL: there is no old version. content is copied. */
+void bak_matcher_begin(struct bak_matcher *m, const struct bak_content *content, uint64_t size);
+/* p[0, len) stands at file_off of the new version. Pieces cover it in order. */
+int bak_matcher_run(struct bak_matcher *m, uint64_t file_off, const uint8_t *p, size_t len,
+		    const struct bak_piece **out_pieces, size_t *out_n, struct bak_error *err);
+/* The old version's extents of [off, off + len), in order. */
+int bak_matcher_extents(struct bak_matcher *m, uint64_t off, uint64_t len, bak_extent_fn *fn,
+			void *ctx, struct bak_error *err);
+
+#endif

@@ -1,0 +1,454 @@
+/* Where it is decided what is new: see span_writer.h. */
+#include "engine/content/span_writer.h"
+
+#include "engine/content/matcher.h"
+
+#include <stdlib.h>
+
+/* Segments of which it was found lately that they may be used. */
+#define USABLE_SLOTS 64
+/* A matched piece that would bring one more segment into the span for fewer bytes is not taken. */
+#define NEW_SEGMENT_MIN 64
+/* Extents shorter than this cost more in the list than as bytes. */
+#define EXTENT_MIN 4
+
+struct bak_span_writer {
+	struct bak_span_writer_conf conf;
+	struct bak_hmac hmac;
+	struct bak_matcher *matcher;
+	struct bak_content previous;
+	uint64_t previous_size; /* 0: none */
+	enum bak_seg_class class;
+	struct bak_seg_id usable[USABLE_SLOTS];
+
+	/* The span that is being placed. */
+	const uint8_t *buf;
+	struct bak_extent *extents;
+	size_t n_extents, cap_extents;
+	uint32_t *chunk_lens;
+	size_t n_chunks, cap_chunks;
+	struct bak_seg_id seen[BAK_SPAN_MAX_SEGMENTS];
+	size_t n_seen;
+	bool scattered; /* something of it lies in older segments */
+};
+
+int bak_span_writer_new(const struct bak_span_writer_conf *conf, struct bak_span_writer **out_sw,
+			struct bak_error *err)
+{
+	struct bak_span_writer *sw = calloc(1, sizeof *sw);
+	if (!sw)
+		return bak_error_nomem(err);
+	sw->conf = *conf;
+	if (bak_hmac_init(&sw->hmac, conf->ring->id_key, err) < 0 ||
+	    bak_matcher_new(conf->source, conf->chunker, &sw->matcher, err) < 0) {
+		bak_span_writer_free(sw);
+		return -1;
+	}
+	*out_sw = sw;
+	return 0;
+}
+
+void bak_span_writer_free(struct bak_span_writer *sw)
+{
+	if (!sw)
+		return;
+	bak_hmac_release(&sw->hmac);
+	bak_matcher_free(sw->matcher);
+	free(sw->extents);
+	free(sw->chunk_lens);
+	free(sw);
+}
+
+void bak_span_writer_begin(struct bak_span_writer *sw, enum bak_seg_class class,
+			   const struct bak_content *previous, uint64_t previous_size)
+{
+	sw->class = class;
+	sw->previous_size = previous ? previous_size : 0;
+	if (previous)
+		sw->previous = *previous;
+	bak_matcher_begin(sw->matcher, previous, previous_size);
+}
+
+void bak_span_writer_hash(struct bak_span_writer *sw, const void *p, size_t len,
+			  struct bak_hash *out)
+{
+	uint8_t mac[BAK_SHA256_LEN];
+	bak_hmac_begin(&sw->hmac);
+	bak_hmac_update(&sw->hmac, p, len);
+	bak_hmac_final(&sw->hmac, mac);
+	memcpy(out->b, mac, BAK_HASH_BYTES);
+}
+
+/* --- what is known already --- */
+
+/* A segment that may be referred to: in an uncondemned pack, without holes. 1, 0, -1. */
+static int seg_usable(struct bak_span_writer *sw, const struct bak_seg_id *id,
+		      struct bak_error *err)
+{
+	struct bak_seg_id *slot = &sw->usable[id->n % USABLE_SLOTS];
+	if (bak_seg_id_equal(slot, id))
+		return 1;
+	struct bak_seg_copy copy;
+	size_t n;
+	int rc = bak_index_find_segment(sw->conf.index, id, &copy, 1, &n, err);
+	if (rc == 1 && (copy.condemned || copy.holed))
+		rc = 0;
+	if (rc == 1)
+		*slot = *id;
+	return rc;
+}
+
+/* 1 and the extent, 0 unknown, -1. */
+static int find_chunk(struct bak_span_writer *sw, const struct bak_item *item,
+		      struct bak_extent *out, struct bak_error *err)
+{
+	struct bak_segmenter *s = sw->conf.segmenter;
+	uint32_t seg, off, len;
+	if (bak_pending_find(&s->chunks, &item->hash, &seg, &off, &len) && len == item->len) {
+		*out = (struct bak_extent){BAK_EXTENT_BYTES, {.n = seg}, off, len};
+		memcpy(out->seg.run, s->run, BAK_RUN_BYTES);
+		return 1;
+	}
+	struct bak_chunk_row row;
+	int rc = bak_index_find_chunk(sw->conf.index, &item->hash, &row, err);
+	if (rc <= 0 || row.len != item->len)
+		return rc < 0 ? -1 : 0;
+	*out = (struct bak_extent){BAK_EXTENT_BYTES, row.seg, row.off, row.len};
+	return seg_usable(sw, &row.seg, err);
+}
+
+/* A node found by hash may be dead and outlive what it refers to: all of it is looked at. */
+static int node_usable(struct bak_span_writer *sw, const struct bak_node_row *row, uint64_t len,
+		       struct bak_error *err)
+{
+	const struct bak_span *span;
+	BAK_AUTO(bak_pin_put_ptr) struct bak_pin *pin = NULL;
+	struct bak_error scratch = BAK_ERROR_INIT;
+	int rc = seg_usable(sw, &row->ref.seg, err);
+	if (rc <= 0)
+		return rc;
+	if (bak_source_span(sw->conf.source, &row->ref, &span, &pin, &scratch) < 0) {
+		if (scratch.code == BAK_CORRUPT || scratch.code == BAK_NOT_FOUND)
+			return 0;
+		*err = scratch;
+		return -1;
+	}
+	if (span->len != len)
+		return 0;
+	for (size_t i = 0; i < span->n_segments; i++) {
+		rc = seg_usable(sw, &span->segments[i].seg, err);
+		if (rc <= 0)
+			return rc;
+	}
+	return 1;
+}
+
+static int find_node(struct bak_span_writer *sw, const struct bak_hash *hash, uint64_t len,
+		     struct bak_ref *out, struct bak_error *err)
+{
+	struct bak_segmenter *s = sw->conf.segmenter;
+	uint32_t seg;
+	if (bak_pending_find(&s->nodes, hash, &seg, &out->off, &out->len)) {
+		memcpy(out->seg.run, s->run, BAK_RUN_BYTES);
+		out->seg.n = seg;
+		return 1;
+	}
+	struct bak_node_row row;
+	int rc = bak_index_find_node(sw->conf.index, hash, &row, err);
+	if (rc <= 0)
+		return rc;
+	*out = row.ref;
+	return node_usable(sw, &row, len, err);
+}
+
+static void hash_span(struct bak_span_writer *sw, const struct bak_item *items, size_t n,
+		      struct bak_hash *out)
+{
+	uint8_t mac[BAK_SHA256_LEN];
+	bak_hmac_begin(&sw->hmac);
+	for (size_t i = 0; i < n; i++) {
+		uint8_t line[1 + BAK_HASH_BYTES] = {(uint8_t)items[i].kind};
+		if (items[i].kind == BAK_ITEM_CHUNK) {
+			memcpy(line + 1, items[i].hash.b, BAK_HASH_BYTES);
+			bak_hmac_update(&sw->hmac, line, sizeof line);
+		} else {
+			bak_store_u64(line + 1, items[i].len);
+			bak_hmac_update(&sw->hmac, line, 9);
+		}
+	}
+	bak_hmac_final(&sw->hmac, mac);
+	memcpy(out->b, mac, BAK_HASH_BYTES);
+}
+
+/* --- extents of the span --- */
+
+/* Adds an extent, joined to the last one where they touch. */
+static int add_extent(struct bak_span_writer *sw, const struct bak_extent *extent)
+{
+	struct bak_extent *last = sw->n_extents ? &sw->extents[sw->n_extents - 1] : NULL;
+	if (last && extent->kind == BAK_EXTENT_BYTES && last->kind == BAK_EXTENT_BYTES &&
+	    bak_seg_id_equal(&last->seg, &extent->seg) && last->off + last->len == extent->off) {
+		last->len += extent->len;
+		return 0;
+	}
+	if (bak_grow(&sw->extents, &sw->cap_extents, sw->n_extents, sizeof *sw->extents) < 0)
+		return -1;
+	sw->extents[sw->n_extents++] = *extent;
+	return 0;
+}
+
+static int add_chunk_len(struct bak_span_writer *sw, uint64_t len)
+{
+	if (bak_grow(&sw->chunk_lens, &sw->cap_chunks, sw->n_chunks, sizeof *sw->chunk_lens) < 0)
+		return -1;
+	sw->chunk_lens[sw->n_chunks++] = (uint32_t)len;
+	return 0;
+}
+
+static bool uses_segment(const struct bak_span_writer *sw, const struct bak_seg_id *id)
+{
+	for (size_t i = sw->n_seen; i-- > 0;)
+		if (bak_seg_id_equal(&sw->seen[i], id))
+			return true;
+	return false;
+}
+
+/* Whether the span may use len bytes of a segment: a span of many segments reads slowly. */
+static bool allow_segment(struct bak_span_writer *sw, const struct bak_seg_id *id, uint64_t len)
+{
+	if (uses_segment(sw, id))
+		return true;
+	/* Two places are kept for the segments that new bytes go to. */
+	if (len < NEW_SEGMENT_MIN || sw->n_seen + 2 >= BAK_SPAN_MAX_SEGMENTS ||
+	    sw->n_extents >= BAK_SPAN_MAX_EXTENTS / 2)
+		return false;
+	sw->seen[sw->n_seen++] = *id;
+	return true;
+}
+
+/* New bytes, whole into one segment. hash: of the chunk that they are, NULL for less than one. */
+static int add_new(struct bak_span_writer *sw, uint32_t off, uint32_t len,
+		   const struct bak_hash *hash, struct bak_error *err)
+{
+	struct bak_extent extent;
+	if (bak_segmenter_bytes(sw->conf.segmenter, sw->class, sw->buf + off, len, hash, &extent,
+				err) < 0)
+		return -1;
+	if (!uses_segment(sw, &extent.seg) && sw->n_seen < BAK_SPAN_MAX_SEGMENTS)
+		sw->seen[sw->n_seen++] = extent.seg;
+	return add_extent(sw, &extent) < 0 ? bak_error_nomem(err) : 0;
+}
+
+/* --- matched bytes --- */
+
+/* A matched piece being taken over: the old extents, or its bytes where those are not wanted. */
+struct taking {
+	struct bak_span_writer *sw;
+	uint64_t old_off; /* of the piece, in the old version */
+	uint32_t off;     /* in the buffer */
+};
+
+static int take_extent(void *ctx, uint64_t at, const struct bak_extent *extent,
+		       struct bak_error *err)
+{
+	struct taking *t = ctx;
+	uint32_t off = t->off + (uint32_t)(at - t->old_off);
+	if (extent->kind != BAK_EXTENT_BYTES || extent->len < EXTENT_MIN ||
+	    !allow_segment(t->sw, &extent->seg, extent->len))
+		return add_new(t->sw, off, (uint32_t)extent->len, NULL, err);
+	t->sw->scattered = true;
+	return add_extent(t->sw, extent) < 0 ? bak_error_nomem(err) : 0;
+}
+
+/* New bytes [off, off + len) of the buffer; those chunks that lie in it whole are listed. */
+static int place_new(struct bak_span_writer *sw, const struct bak_item *items, size_t n,
+		     uint32_t off, uint32_t len, struct bak_error *err)
+{
+	uint32_t end = off + len;
+	for (size_t i = 0; i < n && off < end; i++) {
+		uint32_t from = items[i].off, to = from + (uint32_t)items[i].len;
+		if (to <= off)
+			continue;
+		uint32_t stop = to < end ? to : end;
+		const struct bak_hash *hash = from == off && to == stop ? &items[i].hash : NULL;
+		if (add_new(sw, off, stop - off, hash, err) < 0)
+			return -1;
+		off = stop;
+	}
+	return 0;
+}
+
+/* Chunks that no hash found, one behind another: matched, and what is left is new. */
+static int place_run(struct bak_span_writer *sw, uint64_t file_off, const struct bak_item *items,
+		     size_t n, struct bak_error *err)
+{
+	const struct bak_piece *pieces;
+	size_t n_pieces;
+	uint32_t off = items[0].off;
+	size_t len = items[n - 1].off + items[n - 1].len - off;
+	if (bak_matcher_run(sw->matcher, file_off, sw->buf + off, len, &pieces, &n_pieces, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n_pieces; i++) {
+		uint32_t at = off + (uint32_t)pieces[i].off, piece_len = (uint32_t)pieces[i].len;
+		struct taking taking = {sw, pieces[i].old_off, at};
+		int rc = pieces[i].old_off == BAK_PIECE_NEW
+				 ? place_new(sw, items, n, at, piece_len, err)
+				 : bak_matcher_extents(sw->matcher, pieces[i].old_off, piece_len,
+						       take_extent, &taking, err);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* --- the span --- */
+
+/* What is known of an item: 1 and its extent (holes and zeros always), 0 an unknown chunk, -1. */
+static int look_up(struct bak_span_writer *sw, const struct bak_item *item, bool whole,
+		   struct bak_extent *out, struct bak_error *err)
+{
+	*out = (struct bak_extent){.kind = item->kind == BAK_ITEM_HOLE ? BAK_EXTENT_HOLE
+								       : BAK_EXTENT_ZEROS,
+				   .len = item->len};
+	if (item->kind != BAK_ITEM_CHUNK)
+		return 1;
+	if (add_chunk_len(sw, item->len) < 0)
+		return bak_error_nomem(err);
+	return whole ? 0 : find_chunk(sw, item, out, err);
+}
+
+/* Chunks that wait for being placed together: n of them, the first at file_off. */
+struct run {
+	const struct bak_item *items;
+	size_t n;
+	uint64_t file_off;
+};
+
+static int flush_run(struct bak_span_writer *sw, struct run *run, bool whole, struct bak_error *err)
+{
+	size_t n = run->n;
+	run->n = 0;
+	if (n == 0)
+		return 0;
+	const struct bak_item *last = &run->items[n - 1];
+	uint32_t off = run->items[0].off;
+	if (whole)
+		return place_new(sw, run->items, n, off, last->off + (uint32_t)last->len - off,
+				 err);
+	return place_run(sw, run->file_off, run->items, n, err);
+}
+
+/* whole: nothing is looked up, all bytes are stored anew. */
+static int place_items(struct bak_span_writer *sw, uint64_t file_off, const struct bak_item *items,
+		       size_t n, bool whole, struct bak_error *err)
+{
+	struct run run = {.n = 0};
+	for (size_t i = 0; i < n; file_off += items[i++].len) {
+		struct bak_extent extent;
+		int rc = look_up(sw, &items[i], whole, &extent, err);
+		if (rc == 1 && flush_run(sw, &run, whole, err) < 0)
+			return -1;
+		if (rc == 1 && extent.kind == BAK_EXTENT_BYTES) {
+			rc = allow_segment(sw, &extent.seg, extent.len);
+			sw->scattered |= rc == 1;
+		}
+		if (rc < 0 || (rc == 1 && add_extent(sw, &extent) < 0))
+			return rc < 0 ? -1 : bak_error_nomem(err);
+		if (rc == 1)
+			continue;
+		if (run.n == 0)
+			run = (struct run){.items = &items[i], .file_off = file_off};
+		run.n++;
+	}
+	return flush_run(sw, &run, whole, err);
+}
+
+/* Lists of extents grow from one version of a span to the next. When they have come to about what
+ * the span itself takes, stored, it is written whole; its hash spreads that over the versions. */
+static bool too_scattered(struct bak_span_writer *sw, uint64_t file_off, uint64_t len,
+			  const struct bak_hash *hash, uint64_t *out_scatter)
+{
+	struct bak_error scratch = BAK_ERROR_INIT;
+	*out_scatter = 0;
+	if (file_off >= sw->previous_size ||
+	    bak_scatter_at(sw->conf.source, &sw->previous, sw->previous_size, file_off, out_scatter,
+			   &scratch) < 0)
+		return false;
+	/* Stored, a span takes about a third; times 0.7 to 1.3. */
+	return *out_scatter * 300 > len * (70 + hash->b[2] * 60u / 255);
+}
+
+static int write_node(struct bak_span_writer *sw, struct bak_span *span, uint64_t old_scatter,
+		      struct bak_ref *out, struct bak_error *err)
+{
+	BAK_AUTO(bak_buf_release) struct bak_buf payload = BAK_BUF_INIT;
+	span->n_chunks = sw->n_chunks;
+	span->chunk_lens = sw->chunk_lens;
+	span->n_extents = sw->n_extents;
+	span->extents = sw->extents;
+	if (bak_span_encode(span, &payload, err) < 0)
+		return -1;
+	if (sw->scattered) {
+		/* Its own list counts too; the length hardly changes by that. */
+		span->scatter = old_scatter + payload.len;
+		payload.len = 0;
+		if (bak_span_encode(span, &payload, err) < 0)
+			return -1;
+	}
+	return bak_segmenter_object(sw->conf.segmenter, BAK_OBJECT_SPAN, &payload, &span->hash,
+				    span->len, out, err);
+}
+
+static void start_span(struct bak_span_writer *sw, const uint8_t *buf, uint64_t len,
+		       struct bak_span_place *out)
+{
+	sw->buf = buf;
+	sw->n_extents = sw->n_chunks = sw->n_seen = 0;
+	sw->scattered = false;
+	*out = (struct bak_span_place){.line = {.kind = BAK_LINE_SPAN, .len = len}};
+}
+
+int bak_span_writer_store(struct bak_span_writer *sw, uint64_t file_off,
+			  const struct bak_item *items, size_t n, const uint8_t *buf, uint64_t len,
+			  bool without_node, struct bak_span_place *out, struct bak_error *err)
+{
+	struct bak_span span = {.len = len};
+	uint64_t scatter;
+	start_span(sw, buf, len, out);
+	hash_span(sw, items, n, &span.hash);
+	out->hash = span.hash;
+	int rc = n > 1 ? find_node(sw, &span.hash, len, &out->line.ref, err) : 0;
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	bool whole = too_scattered(sw, file_off, len, &span.hash, &scatter);
+	if (place_items(sw, file_off, items, n, whole, err) < 0)
+		return -1;
+	out->single = sw->n_extents == 1;
+	out->only = sw->extents[0];
+	if (out->single && without_node)
+		return 0;
+	return write_node(sw, &span, scatter, &out->line.ref, err);
+}
+
+int bak_span_writer_given(struct bak_span_writer *sw, const struct bak_extent *extents, size_t n,
+			  uint64_t len, struct bak_span_place *out, struct bak_error *err)
+{
+	struct bak_span span = {.len = len};
+	uint64_t chunk = 0;
+	start_span(sw, NULL, len, out);
+	for (size_t i = 0; i < n; i++) {
+		bool bytes = extents[i].kind == BAK_EXTENT_BYTES;
+		chunk += bytes ? extents[i].len : 0;
+		if (chunk > 0 && (!bytes || i + 1 == n)) {
+			if (add_chunk_len(sw, chunk) < 0)
+				return bak_error_nomem(err);
+			chunk = 0;
+		}
+		if (add_extent(sw, &extents[i]) < 0)
+			return bak_error_nomem(err);
+	}
+	if (bak_random(span.hash.b, sizeof span.hash.b, err) < 0)
+		return -1;
+	out->hash = span.hash;
+	return write_node(sw, &span, 0, &out->line.ref, err);
+}

@@ -1,0 +1,181 @@
+/*
+ * Alike: a changed version of a file costs what changed, reads back byte for byte, also after many
+ * generations; a span that has become scattered is written whole again.
+ */
+#include "tests/lib/fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { LEN = 6u << 20 };
+
+static uint64_t next(uint64_t *x)
+{
+	*x = *x * 6364136223846793005u + 1442695040888963407u;
+	return *x >> 20;
+}
+
+/* A snapshot of one file; *out_new: raw bytes that were stored anew. */
+static void save(struct bak_fixture *fx, const struct bak_snapshot *previous, const uint8_t *p,
+		 size_t len, struct bak_snapshot *out, uint64_t *out_new)
+{
+	struct bak_writer *w = bak_fixture_writer(fx, previous);
+	bak_test_file(w, "dump", 1, p, len);
+	bak_fixture_finish(fx, w, out, NULL, out_new);
+}
+
+static void expect_bytes(struct bak_fixture *fx, struct bak_snapshot *s, const uint8_t *p,
+			 size_t len)
+{
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_tree tree = {fx->source, s};
+	struct bak_found found = BAK_FOUND_INIT;
+	uint8_t *got = malloc(len + 1);
+	size_t n;
+	assert_non_null(got);
+	assert_int_equal(bak_tree_path(&tree, "dump", &found, &err), 1);
+	if (bak_read(fx->source, &found.entry.inode.content, found.entry.inode.size, 0, got,
+		     len + 1, &n, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_int_equal(n, len);
+	assert_memory_equal(got, p, len);
+	bak_found_release(&found);
+	free(got);
+}
+
+/* Edits in place: every chunk has one, so no hash finds anything. */
+static void test_edits_in_place(void **state)
+{
+	(void)state;
+	struct bak_fixture fx;
+	struct bak_snapshot one, two;
+	uint8_t *p = malloc(LEN);
+	uint64_t x = 1, new_bytes;
+	assert_non_null(p);
+	bak_fill_random(p, LEN, 5);
+	bak_fixture_open(&fx);
+	save(&fx, NULL, p, LEN, &one, &new_bytes);
+	assert_int_equal(new_bytes, LEN);
+	for (size_t at = 1000; at + 100 < LEN; at += 6000 + next(&x) % 2000)
+		bak_fill_random(p + at, 20 + next(&x) % 40, at);
+	save(&fx, &one, p, LEN, &two, &new_bytes);
+	/* About 860 edits of 40 bytes; a few bytes around each are lost to the step of the search.
+	 */
+	assert_in_range(new_bytes, 860 * 30, 860 * 60);
+	expect_bytes(&fx, &two, p, LEN);
+	free(p);
+	bak_fixture_close(&fx);
+}
+
+/* Rows changed, put in and taken out, as a dump's are. Returns the new length. */
+static size_t edit_rows(const uint8_t *p, size_t len, uint8_t *q, uint64_t seed)
+{
+	size_t n = 0;
+	uint64_t x = seed;
+	for (size_t at = 0; at < len;) {
+		const uint8_t *end = memchr(p + at, '\n', len - at);
+		size_t row = end ? (size_t)(end - (p + at)) + 1 : len - at;
+		uint64_t r = next(&x) % 1000;
+		if (r < 3) {
+			at += row;
+			continue;
+		}
+		if (r < 6)
+			n += (size_t)snprintf((char *)q + n, 64, "%llu\tanother row\n",
+					      (unsigned long long)next(&x));
+		memcpy(q + n, p + at, row);
+		if (r >= 987 && row > 12)
+			bak_fill_text(q + n + 4, 6, next(&x));
+		n += row;
+		at += row;
+	}
+	return n;
+}
+
+static void test_generations_of_a_dump(void **state)
+{
+	(void)state;
+	enum { GENERATIONS = 12 };
+	struct bak_fixture fx;
+	struct bak_snapshot snapshots[GENERATIONS];
+	uint8_t *p = malloc(2 * LEN), *q = malloc(2 * LEN);
+	size_t len = LEN;
+	uint64_t new_bytes, sum = 0;
+	assert_true(p && q);
+	bak_fill_text(p, LEN, 7);
+	bak_fixture_open(&fx);
+	save(&fx, NULL, p, len, &snapshots[0], &new_bytes);
+	for (int g = 1; g < GENERATIONS; g++) {
+		len = edit_rows(p, len, q, (uint64_t)g);
+		uint8_t *swap = p;
+		p = q;
+		q = swap;
+		save(&fx, &snapshots[g - 1], p, len, &snapshots[g], &new_bytes);
+		expect_bytes(&fx, &snapshots[g], p, len);
+		sum += new_bytes;
+	}
+	/* 1.9 % of the rows change; nearly every chunk does. */
+	assert_in_range(sum / (GENERATIONS - 1), 1, LEN * 6 / 100);
+	free(p);
+	free(q);
+	bak_fixture_close(&fx);
+}
+
+/* What has nothing in common costs no more than itself, and is right. */
+static void test_unlike(void **state)
+{
+	(void)state;
+	struct bak_fixture fx;
+	struct bak_snapshot one, two;
+	uint8_t *p = malloc(LEN);
+	uint64_t new_bytes;
+	assert_non_null(p);
+	bak_fixture_open(&fx);
+	bak_fill_random(p, LEN, 1);
+	save(&fx, NULL, p, LEN, &one, &new_bytes);
+	bak_fill_random(p, LEN, 2);
+	save(&fx, &one, p, LEN / 2, &two, &new_bytes);
+	assert_int_equal(new_bytes, LEN / 2);
+	expect_bytes(&fx, &two, p, LEN / 2);
+	free(p);
+	bak_fixture_close(&fx);
+}
+
+/* A few bytes at the front move everything; holes and zeros between. */
+static void test_shifted_with_zeros(void **state)
+{
+	(void)state;
+	struct bak_fixture fx;
+	struct bak_snapshot one, two;
+	uint8_t *p = malloc(LEN);
+	uint64_t new_bytes, x = 9;
+	assert_non_null(p);
+	bak_fixture_open(&fx);
+	bak_fill_random(p, LEN, 1);
+	memset(p + 1000000, 0, 300000);
+	memset(p + 3000000, 0, 1500000);
+	save(&fx, NULL, p, LEN, &one, &new_bytes);
+	memmove(p + 777, p, LEN - 777);
+	for (size_t at = 500; at + 100 < LEN; at += 5000)
+		p[at] ^= p[at] ? (uint8_t)next(&x) | 1 : 0;
+	save(&fx, &one, p, LEN, &two, &new_bytes);
+	assert_true(new_bytes < LEN / 20);
+	expect_bytes(&fx, &two, p, LEN);
+	free(p);
+	bak_fixture_close(&fx);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_edits_in_place),
+		cmocka_unit_test(test_generations_of_a_dump),
+		cmocka_unit_test(test_unlike),
+		cmocka_unit_test(test_shifted_with_zeros),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
