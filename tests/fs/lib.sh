@@ -5,7 +5,7 @@ need_fuse
 # mount_it [OPTION...]: in the foreground, on ./mnt; there when it returns.
 mount_it()
 {
-	mkdir -p mnt
+	mkdir -p mnt 2>/dev/null || true # a dead mount may be there
 	[ -p ready ] || mkfifo ready
 	bakfs mount -f mnt "$@" >ready 2>mount.log &
 	mounted=$!
