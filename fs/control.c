@@ -822,7 +822,7 @@ static int setattr_node(struct bak_control *c, struct bak_unode *node, const str
 	if (no)
 		return no;
 	if (to_set & FUSE_SET_ATTR_MODE)
-		node->mode = (node->mode & S_IFMT) | (st->st_mode & 07777);
+		bak_unode_chmod(node, st->st_mode);
 	if (to_set & FUSE_SET_ATTR_UID)
 		node->uid = st->st_uid;
 	if (to_set & FUSE_SET_ATTR_GID)
@@ -830,7 +830,10 @@ static int setattr_node(struct bak_control *c, struct bak_unode *node, const str
 	/* A truncation brings its times with it: that is no touch. */
 	if (!(to_set & FUSE_SET_ATTR_SIZE) && (to_set & FUSE_SET_ATTR_MTIME))
 		no = touch_or_date(c, node, to_set);
-	if (!no)
+	/* The touch that starts a job leaves an upload as it was copied in. */
+	bool starts = node->item->top == node && node->item->rules.state == BAK_ITEM_ACTIVE &&
+		      (to_set & FUSE_SET_ATTR_MTIME_NOW);
+	if (!no && !starts)
 		set_times(node, st, to_set);
 	return no;
 }

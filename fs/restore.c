@@ -149,11 +149,14 @@ static void handle_wrote(struct bak_item_rules *item, struct bak_item_handle *ha
 	item->dirty++;
 }
 
-/* A job reads it: what is under way must stay as it was accepted. */
-static struct bak_decision may_change(const struct bak_item_rules *item)
+/* A job reads it: what is under way must stay as it was accepted. Who wants to fill or empty a
+ * trigger (rsync --inplace of an empty file does) is not touching it. */
+static struct bak_decision may_change(struct bak_item_rules *item)
 {
-	if (is_trigger(item))
+	if (is_trigger(item)) {
+		bak_item_date(item);
 		return refuse(EINVAL);
+	}
 	return item->state == BAK_ITEM_ACTIVE ? refuse(EBUSY) : fine();
 }
 

@@ -44,10 +44,11 @@ enum bak_item_state { BAK_ITEM_IDLE, BAK_ITEM_ACTIVE, BAK_ITEM_OVER };
 struct bak_item_rules {
 	enum bak_item_kind kind;
 	enum bak_item_state state;
-	bool partial;   /* its name never starts */
-	bool accepted;  /* the last FLUSH found it whole */
-	bool written;   /* it got bytes since it was made or emptied */
-	bool dated;     /* a trigger that got explicit times: RELEASE does not fire it */
+	bool partial;  /* its name never starts */
+	bool accepted; /* the last FLUSH found it whole */
+	bool written;  /* it got bytes since it was made or emptied */
+	bool dated; /* a trigger that got explicit times, or was to be filled: RELEASE does not fire
+		       it */
 	bool misnamed;  /* an empty upload that was touched: no such snapshot */
 	unsigned dirty; /* open descriptions that wrote */
 	int64_t until;  /* over: when it is forgotten */

@@ -1,6 +1,7 @@
 /* The nodes below /restore/<store>/: see upload.h. */
 #include "fs/upload.h"
 
+#include "fs/acl.h"
 #include "fs/ino.h"
 
 #include <errno.h>
@@ -272,14 +273,42 @@ const struct bak_xattr *bak_unode_xattr(const struct bak_unode *node, const char
 	return xattr;
 }
 
+/* What an ACL says about the mode goes there; one that says no more is not kept. */
+static int take_acl(struct bak_unode *node, const void *value, size_t len, bool *out_plain)
+{
+	mode_t bits;
+	if (!bak_acl_mode(value, len, &bits, out_plain))
+		return EINVAL;
+	node->mode = (node->mode & ~(mode_t)0777) | bits;
+	return 0;
+}
+
+void bak_unode_chmod(struct bak_unode *node, mode_t mode)
+{
+	const struct bak_xattr *acl = bak_unode_xattr(node, BAK_ACL_ACCESS);
+	node->mode = (node->mode & S_IFMT) | (mode & 07777);
+	if (acl)
+		bak_acl_chmod(acl->value, acl->len, mode & 0777);
+}
+
 int bak_unode_setxattr(struct bak_unode *node, const char *name, const void *value, size_t len,
 		       int flags)
 {
 	struct bak_xattr **at = xattr_place(node, name);
+	bool plain = false;
 	if (*at && (flags & XATTR_CREATE))
 		return EEXIST;
 	if (!*at && (flags & XATTR_REPLACE))
 		return ENODATA;
+	if (strcmp(name, BAK_ACL_ACCESS) == 0) {
+		int no = take_acl(node, value, len, &plain);
+		if (no)
+			return no;
+	}
+	if (plain) {
+		bak_unode_removexattr(node, name);
+		return 0;
+	}
 	void *copy = malloc(len ? len : 1);
 	if (!copy)
 		return ENOMEM;

@@ -92,7 +92,8 @@ void bak_item_drop(struct bak_unodes *table, struct bak_item *item);
 void bak_unode_stat(struct bak_unode *node, struct stat *out);
 void bak_unode_touched(struct bak_unode *node, bool content); /* ctime, and mtime */
 
-/* 0 or an errno. */
+void bak_unode_chmod(struct bak_unode *node, mode_t mode);
+/* 0 or an errno. An ACL is kept with the mode, as file systems with ACLs do. */
 int bak_unode_setxattr(struct bak_unode *node, const char *name, const void *value, size_t len,
 		       int flags);
 int bak_unode_removexattr(struct bak_unode *node, const char *name);

@@ -166,6 +166,22 @@ static void test_triggers_take_no_bytes(void **state)
 	assert_nothing(bak_item_open(&item, O_RDONLY));
 }
 
+/* rsync --inplace of an empty file: CREATE without flags, SETATTR size, FLUSH, RELEASE. */
+static void test_filling_fires_nothing(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct bak_item_rules item = item_of(BAK_ITEM_TRIGGER, "latest");
+		struct bak_item_handle handle = CREATOR;
+		if (i)
+			assert_refused(bak_item_truncate(&item, &handle, 0), EINVAL);
+		else
+			assert_refused(bak_item_write(&item, &handle), EINVAL);
+		assert_nothing(bak_item_flush(&item, &handle, &empty));
+		assert_forgets(bak_item_release(&item, &handle));
+	}
+}
+
 static void test_reading_fires_nothing(void **state)
 {
 	(void)state;
@@ -432,6 +448,7 @@ int main(void)
 		cmocka_unit_test(test_explicit_times_fire_nothing),
 		cmocka_unit_test(test_killed_touch_fires_nothing),
 		cmocka_unit_test(test_triggers_take_no_bytes),
+		cmocka_unit_test(test_filling_fires_nothing),
 		cmocka_unit_test(test_reading_fires_nothing),
 		cmocka_unit_test(test_whole_upload_starts_by_itself),
 		cmocka_unit_test(test_cut_and_wrong_are_refused),
