@@ -188,7 +188,8 @@ static void read_names(int fd, struct names *out)
 	if (errno)
 		die("readdir", "");
 	closedir(folder);
-	qsort(out->v, out->n, sizeof *out->v, cmp_text);
+	if (out->n)
+		qsort(out->v, out->n, sizeof *out->v, cmp_text);
 }
 
 static void walk(struct walk *w, int dir);
