@@ -248,5 +248,10 @@ int main(int argc, char **argv)
 		die("open", argc == 2 ? argv[1] : "usage: describe [-b] DIR");
 	print_entry(&w, fd, ".", ".", &st);
 	walk(&w, fd);
+	for (size_t i = 0; i < w.n_seen; i++)
+		free(w.seen[i].path);
+	free(w.seen);
+	free(w.path);
+	close(fd);
 	return w.status;
 }
