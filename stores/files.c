@@ -126,6 +126,9 @@ static int files_counts(void *store, json_t *counts, struct bak_error *err)
 	struct bak_files_counts n;
 	bool single;
 
+	/* Patterns may have changed since a snapshot was made; all that it brought counts. */
+	if (files->restored)
+		bak_exclude_release(&files->exclude);
 	if (bak_files_walk(files, files->path, NULL, NULL, &n, &single, err) < 0)
 		return -1;
 	return bak_files_counts_json(&n, counts, err);
@@ -152,7 +155,12 @@ static int files_import(void *store, const char *path, struct bak_writer *writer
 static int files_restore(void *store, const struct bak_restore_from *from, json_t *state,
 			 struct bak_error *err)
 {
-	return bak_files_restore(store, from, state, err);
+	struct bak_files *files = store;
+
+	if (bak_files_restore(files, from, state, err) < 0)
+		return -1;
+	files->restored = true;
+	return 0;
 }
 
 static int files_rollback(void *store, const json_t *state, struct bak_error *err)

@@ -19,6 +19,7 @@ struct bak_files {
 	bool one_file_system, xattrs, database_warning;
 	uint64_t reread;
 	bool told_own_xattrs; /* of user.bakfs.* attributes: once is enough */
+	bool restored;        /* the live tree is a snapshot's, of whatever patterns then */
 };
 
 struct bak_files_counts {

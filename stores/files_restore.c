@@ -211,6 +211,31 @@ static int read_facts(struct restore *r, struct bak_error *err)
 	return 0;
 }
 
+/* The repository may lie in the tree, and is in no snapshot: it would leave with the old tree. */
+static int check_repository(struct restore *r, struct bak_error *err)
+{
+	const char *repo = r->env->repo_path;
+	size_t i = 0;
+
+	if (!repo || repo[0] != '/')
+		return 0;
+	do {
+		BAK_AUTO(bak_free_ptr) char *path = NULL;
+
+		if (asprintf(&path, "%s%s%s%s%s", r->parent, r->parent[1] ? "/" : "", r->live,
+			     r->n_only ? "/" : "", r->n_only ? r->only[i] : "") < 0) {
+			path = NULL;
+			return bak_error_nomem(err);
+		}
+		if (is_below(repo, path))
+			return bak_error_set(err, BAK_REFUSED,
+					     "the repository lies inside %s and would leave with "
+					     "the old tree; restore with --only or --to",
+					     path);
+	} while (++i < r->n_only);
+	return 0;
+}
+
 /* --- room --- */
 
 /* Without holes. Slow: only for when the plain total does not fit. */
@@ -475,7 +500,7 @@ static int exchange_paths(struct restore *r, struct bak_error *err)
 static int prepare(struct restore *r, struct bak_error *err)
 {
 	if (read_facts(r, err) < 0 || choose_only(r, err) < 0 || find_place(r, err) < 0 ||
-	    check_mount(r, err) < 0)
+	    check_mount(r, err) < 0 || check_repository(r, err) < 0)
 		return -1;
 	if (r->n_only == 0 && check_mounts_inside(r, err) < 0)
 		return -1;

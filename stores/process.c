@@ -33,8 +33,9 @@ struct lines {
 struct process {
 	const struct bak_process_conf *conf;
 	pid_t pid;
-	int pidfd; /* -1 once it was waited for */
-	int status;
+	int pidfd;
+	bool ended;          /* but not waited for yet, so that its number stays its own */
+	siginfo_t info;      /* how it ended */
 	int in, out, errors; /* our ends; -1 closed or none */
 	uint8_t *buffer;
 	struct lines out_lines, err_lines;
@@ -255,36 +256,38 @@ static void use_output(struct process *p, const char *text, size_t len)
 
 /* --- its end --- */
 
-static void reap(struct process *p)
+static void note_end(struct process *p)
 {
-	while (waitpid(p->pid, &p->status, 0) < 0 && errno == EINTR)
+	while (waitid(P_PID, (id_t)p->pid, &p->info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
 		continue;
-	bak_close_fd(&p->pidfd);
+	p->ended = true;
 }
 
-static bool wait_for_end(struct process *p, int64_t until)
+static bool succeeded(const struct process *p)
 {
-	for (;;) {
-		struct pollfd fd = {.fd = p->pidfd, .events = POLLIN};
-		int64_t left = until - now_ms();
+	return p->info.si_code == CLD_EXITED && p->info.si_status == 0;
+}
 
-		if (poll(&fd, 1, left > 0 ? (int)left : 0) > 0)
-			return true;
-		if (left <= 0)
-			return false;
+static void wait_for_end(struct process *p, int64_t until)
+{
+	int64_t left;
+
+	while (!p->ended && (left = until - now_ms()) > 0) {
+		struct pollfd fd = {.fd = p->pidfd, .events = POLLIN};
+
+		if (poll(&fd, 1, (int)left) > 0)
+			note_end(p);
 	}
 }
 
-/* The whole group, politely, then not; the leader is waited for last, so that the group's number
- * stays its own. */
+/* Politely, then not: the command, and all that it started and left behind. */
 static void kill_group(struct process *p)
 {
-	if (p->pid <= 0 || p->pidfd < 0)
-		return;
-	kill(-p->pid, SIGTERM);
-	wait_for_end(p, now_ms() + GRACE_MS);
+	if (!p->ended) {
+		kill(-p->pid, SIGTERM);
+		wait_for_end(p, now_ms() + GRACE_MS);
+	}
 	kill(-p->pid, SIGKILL);
-	reap(p);
 }
 
 static int explain(struct process *p, struct bak_error *err)
@@ -292,14 +295,12 @@ static int explain(struct process *p, struct bak_error *err)
 	const char *words = last_words(p);
 	const char *between = words ? " (" : "", *behind = words ? ")" : "";
 
-	if (WIFEXITED(p->status) && WEXITSTATUS(p->status) == 0)
-		return 0;
 	words = words ? words : "";
-	if (WIFSIGNALED(p->status))
-		return bak_error_set(err, BAK_IO, "%s%sended by signal %d, %s%s", words, between,
-				     WTERMSIG(p->status), sigdescr_np(WTERMSIG(p->status)), behind);
-	return bak_error_set(err, BAK_IO, "%s%sexit status %d%s", words, between,
-			     WEXITSTATUS(p->status), behind);
+	if (p->info.si_code == CLD_EXITED)
+		return bak_error_set(err, BAK_IO, "%s%sexit status %d%s", words, between,
+				     p->info.si_status, behind);
+	return bak_error_set(err, BAK_IO, "%s%sended by signal %d, %s%s", words, between,
+			     p->info.si_status, sigdescr_np(p->info.si_status), behind);
 }
 
 static void release(struct process *p)
@@ -320,7 +321,7 @@ static int wait_for_some(struct process *p, struct bak_error *err)
 		{.fd = p->in, .events = POLLOUT},
 		{.fd = p->out, .events = POLLIN},
 		{.fd = p->errors, .events = POLLIN},
-		{.fd = p->pidfd, .events = POLLIN},
+		{.fd = p->ended ? -1 : p->pidfd, .events = POLLIN},
 	};
 
 	if (bak_store_check_cancelled(p->conf->env, err) < 0)
@@ -332,26 +333,30 @@ static int wait_for_some(struct process *p, struct bak_error *err)
 		return bak_error_sys(err, errno, "poll");
 	if (p->errors >= 0 && fds[2].revents)
 		drain(p, &p->errors, use_errors);
-	if (p->pidfd >= 0 && fds[3].revents)
-		reap(p);
+	if (!p->ended && fds[3].revents)
+		note_end(p);
 	return 0;
 }
 
-/* stderr may be held open by what the command left behind: only what is there is read. */
+/* Waits for the command's own end. stderr may be held open by what it left behind: only what is
+ * there is read. */
 static int end(struct process *p, int rc, struct bak_error *err)
 {
-	if (rc < 0)
-		kill_group(p);
-	while (rc == 0 && p->pidfd >= 0) {
+	if (p->pid <= 0)
+		return -1;
+	while (rc == 0 && !p->ended)
 		rc = wait_for_some(p, err);
-		if (rc < 0)
-			kill_group(p);
-	}
-	if (p->errors >= 0 && p->buffer)
+	if (rc < 0 || !succeeded(p))
+		kill_group(p);
+	if (p->errors >= 0)
 		drain(p, &p->errors, use_errors);
 	log_rest(p, &p->err_lines);
 	log_rest(p, &p->out_lines);
-	return rc < 0 ? -1 : explain(p, err);
+	while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	if (rc == 0 && !succeeded(p))
+		rc = explain(p, err);
+	return rc;
 }
 
 static void begin(struct process *p, const struct bak_process_conf *conf)
@@ -392,7 +397,7 @@ int bak_process_read(const struct bak_process_conf *conf, bak_process_take *take
 	while (rc == 0 && p.out >= 0) {
 		rc = wait_for_some(&p, err);
 		/* A command that failed is over, whoever still holds its output open. */
-		if (p.pidfd < 0 && p.status != 0)
+		if (p.ended && !succeeded(&p))
 			break;
 		if (rc == 0 && take_some(&p, take, ctx, err) < 0)
 			rc = -1;
@@ -448,13 +453,13 @@ int bak_process_write(const struct bak_process_conf *conf, bak_process_give *giv
 
 	begin(&p, conf);
 	rc = start(&p, true, err);
-	while (rc == 0 && (p.in >= 0 || p.pidfd >= 0)) {
+	while (rc == 0 && (p.in >= 0 || !p.ended)) {
 		rc = wait_for_some(&p, err);
 		if (rc == 0 && p.out >= 0)
 			drain(&p, &p.out, use_output);
 		if (rc < 0 || p.in < 0)
 			continue;
-		int more = p.pidfd < 0 ? 0 : give_some(&p, &piece, give, ctx, err);
+		int more = p.ended ? 0 : give_some(&p, &piece, give, ctx, err);
 		rc = more < 0 ? -1 : 0;
 		if (more == 0)
 			bak_close_fd(&p.in);

@@ -314,7 +314,7 @@ static int copy_over(struct restore *r, sqlite3 *live, sqlite3 *copy)
 		if (env->progress && all)
 			env->progress(env->ctx,
 				      100 - (int)(50LL * sqlite3_backup_remaining(backup) / all),
-				      0);
+				      r->from->snapshot->root.totals.bytes);
 	} while (rc == SQLITE_OK || (((rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED) &&
 				     now_ms() < until));
 	end = sqlite3_backup_finish(backup);

@@ -195,7 +195,7 @@ static int probe(struct run *r, struct bak_error *err)
 static void age_text(int64_t seconds, char *out, size_t len)
 {
 	if (seconds < 120)
-		snprintf(out, len, "%" PRId64 " seconds", seconds < 0 ? 0 : seconds);
+		snprintf(out, len, "%" PRId64 " s", seconds < 0 ? 0 : seconds);
 	else if (seconds < 7200)
 		snprintf(out, len, "%" PRId64 " minutes", seconds / 60);
 	else if (seconds < 2 * 86400)
@@ -214,8 +214,9 @@ static int describe_snapshot(struct run *r, struct bak_error *err)
 	bak_stamp_format(snapshot.stamp, stamp);
 	age_text(time(NULL) - snapshot.stamp, age, sizeof age);
 	snprintf(r->files.source, sizeof r->files.source,
-		 "%s@%s (snapshot %" PRIu64 ", %s old, %" PRIu64 " files, %" PRIu64 " bytes)%s",
+		 "%s@%s (snapshot %" PRIu64 ", %s old, %" PRIu64 " file%s, %" PRIu64 " bytes)%s",
 		 snapshot.store, stamp, r->number, age, snapshot.root.totals.files,
+		 snapshot.root.totals.files == 1 ? "" : "s",
 		 snapshot.root.totals.bytes + snapshot.link_bytes,
 		 r->request->n_only ? ", a part of it" : "");
 	bak_snapshot_release(&snapshot);

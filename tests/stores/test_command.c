@@ -48,6 +48,15 @@ static void assert_fails(struct rig *rig, const char *dump, const char *why)
 		fail_msg("\"%s\" does not say \"%s\"", err.msg, why);
 }
 
+/* What a command started is gone, or a zombie that nobody waits for: a killed process takes a
+ * moment to be one. */
+static void assert_ended(struct rig *rig)
+{
+	while (rig_try(rig, "kill -0 $(cat pid) 2>&- && ! grep -q 'State:.Z' /proc/$(cat "
+			    "pid)/status 2>&-") == 0)
+		continue;
+}
+
 static void test_failures_are_failures(void **state)
 {
 	struct rig *rig = *state;
@@ -58,7 +67,8 @@ static void test_failures_are_failures(void **state)
 	assert_fails(rig, "kill -SEGV $$", "ended by signal 11, Segmentation fault");
 	assert_fails(rig, "no-such-tool --now", "not found (exit status 127)");
 	/* who fails is not waited for by what it left behind */
-	assert_fails(rig, "sleep 1000 & exit 4", "exit status 4");
+	assert_fails(rig, "sleep 1000 & echo $! >$D/pid; exit 4", "exit status 4");
+	assert_ended(rig);
 	assert_fails(rig, "yes long line | head -c 1000000 >&2; echo last words >&2; exit 1",
 		     ";last words (exit status 1)");
 }
@@ -73,8 +83,7 @@ static void test_timeout_ends_the_whole_group(void **state)
 		  NULL);
 	assert_int_equal(rig_try_backup(rig, NULL, &number, &err), -1);
 	assert_non_null(strstr(err.msg, "not done within 1 seconds"));
-	/* gone, or a zombie that nobody waits for */
-	rig_sh(rig, "! kill -0 $(cat pid) 2>&- || grep -q 'State:.Z' /proc/$(cat pid)/status");
+	assert_ended(rig);
 }
 
 static void test_cancelled(void **state)

@@ -448,6 +448,26 @@ static void test_restore_onto_mounts_is_refused(void **state)
 	assert_non_null(strstr(err.msg, "mount point"));
 }
 
+/* The repository is in no snapshot: it would be gone from where it was. */
+static void test_restore_around_the_repository_is_refused(void **state)
+{
+	struct rig *rig = *state;
+	struct bak_error err = BAK_ERROR_INIT;
+	static const char *const only[] = {"a"}, *const around[] = {"backups"};
+
+	make_tree(rig);
+	rig_sh(rig, "mkdir -p src/backups/repo");
+	files_store(rig, "src");
+	rig->env.repo_path = rig_path(rig, "src/backups/repo");
+	uint64_t number = rig_backup(rig);
+	assert_int_equal(rig_try_restore(rig, number, NULL, 0, NULL, &err), -1);
+	assert_int_equal(err.code, BAK_REFUSED);
+	assert_int_equal(rig_try_restore(rig, number, around, 1, NULL, &err), -1);
+	assert_int_equal(err.code, BAK_REFUSED);
+	assert_int_equal(rig_try_restore(rig, number, only, 1, NULL, &err), 0);
+	rig_sh(rig, "[ -d src/backups/repo ]");
+}
+
 static void test_other_file_systems(void **state)
 {
 	struct rig *rig = *state;
@@ -508,6 +528,7 @@ int main(void)
 		TEST(test_restore_only_through_symlink_is_refused),
 		TEST(test_cancelled_changes_nothing),
 		TEST(test_restore_onto_mounts_is_refused),
+		TEST(test_restore_around_the_repository_is_refused),
 		TEST(test_other_file_systems),
 		TEST(test_import),
 	};

@@ -209,6 +209,19 @@ static void test_files_only(void **state)
 	assert_string_equal(rig_out(fx->rig, "cat src/f src/g"), "bad\nmine");
 }
 
+/* What a snapshot brought is counted by what it is, not by today's patterns. */
+static void test_patterns_changed_since(void **state)
+{
+	struct fixture *fx = *state;
+
+	rig_sh(fx->rig, "mkdir src && echo good >src/f && echo good >src/g.log");
+	rig_store(fx->rig, "files", "path", rig_path(fx->rig, "src"), NULL);
+	uint64_t number = rig_backup(fx->rig);
+	rig_store(fx->rig, "files", "path", rig_path(fx->rig, "src"), "exclude", "*.log", NULL);
+	must(fx, restore(fx, number));
+	assert_string_equal(rig_out(fx->rig, "cat src/g.log"), "good");
+}
+
 static void test_sqlite(void **state)
 {
 	struct fixture *fx = *state;
@@ -543,6 +556,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_files),
 		TEST(test_files_only),
+		TEST(test_patterns_changed_since),
 		TEST(test_sqlite),
 		TEST(test_damaged_database),
 		TEST(test_missing_database),
