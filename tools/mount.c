@@ -10,6 +10,7 @@
 const struct bak_option bak_options_mount[] = {
 	{'o', "options", "OPT,...", "as with mount(8), see below", false},
 	{'f', "foreground", NULL, "stay, and log to standard error", false},
+	{0, "log", "FILE", "log there, instead of syslog", false},
 	{0, NULL, NULL, NULL, false},
 };
 
@@ -77,14 +78,27 @@ static void on_damaged(void *ctx, const struct bak_seg_copy *copy, const char *w
 	on_log(ctx, LOG_WARNING, line);
 }
 
+/* The file that was named; for a daemon else syslog, and where there is none, as in many
+ * containers, a file in the state folder. Until then all goes to standard error. */
 static int open_log(struct mounting *m, struct bak_error *err)
 {
-	if (m->options.log) {
-		m->log = fopen(m->options.log, "ae");
-		return m->log ? 0 : bak_error_sys(err, errno, "log %s", m->options.log);
-	}
-	if (!m->foreground)
+	BAK_AUTO(bak_free_ptr) char *own = NULL;
+	const char *path = m->options.log;
+
+	if (!path && m->foreground)
+		return 0;
+	if (!path && access("/dev/log", W_OK) == 0) {
 		openlog("bakfs", LOG_PID, LOG_DAEMON);
+		return 0;
+	}
+	if (!path && asprintf(&own, "%s/mount.log", bak_repo_state_dir(m->tool->repo)) < 0)
+		return bak_error_nomem(err);
+	path = path ? path : own;
+	m->log = fopen(path, "ae");
+	if (!m->log)
+		return bak_error_sys(err, errno, "log %s", path);
+	if (own)
+		bak_tool_detail(m->tool, "no syslog here: logging to %s", own);
 	return 0;
 }
 
@@ -226,10 +240,10 @@ static int open_and_serve(struct mounting *m)
 		conf.cache_bytes = m->options.cache_bytes;
 	else if (!conf.cache_bytes)
 		conf.cache_bytes = (size_t)256 << 20;
-	rc = open_log(m, &err);
-	if (rc == 0)
-		rc = bak_repo_open(&conf, &tool->secret, &tool->repo, &err);
+	rc = bak_repo_open(&conf, &tool->secret, &tool->repo, &err);
 	bak_progress_clear(&tool->progress);
+	if (rc == 0)
+		rc = open_log(m, &err);
 	if (rc == 0)
 		rc = log_omissions(m, &err);
 	if (rc == 0)
@@ -311,11 +325,13 @@ static char *mount_point(const char *dir)
 
 static int absolute_log(struct mounting *m, struct bak_error *err)
 {
+	const char *log = bak_args_value(&m->tool->args, "log");
 	char *real;
 
-	if (!m->options.log)
+	log = log ? log : m->options.log;
+	if (!log)
 		return 0;
-	real = bak_destination_real(m->options.log, err);
+	real = bak_destination_real(log, err);
 	free(m->options.log);
 	m->options.log = real;
 	return real ? 0 : -1;

@@ -20,7 +20,7 @@ const struct bak_option bak_suboptions_mount[] = {
 	{0, "snapshot", "ID", "show only this snapshot", false},
 	{0, "cache", "SIZE", "memory for decoded segments, such as 256M", false},
 	{0, "verify", "full", "prove every byte again while reading", false},
-	{0, "log", "FILE", "log there, instead of syslog", false},
+	{0, "log", "FILE", "as --log, for fstab", false},
 	{0, "key_file", "FILE", "as --key-file, for fstab", false},
 	{0, "password_file", "FILE", "as --password-file, for fstab", false},
 	{0, NULL, NULL, NULL, false},

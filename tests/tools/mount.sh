@@ -38,6 +38,11 @@ expect 1 'inside a mounted bakfs' bakfs restore 1 --to mnt/x
 expect 1 'inside a mounted bakfs' bakfs restore 1 --to mnt/latest/src --overwrite
 fusermount3 -u mnt || umount mnt
 [ -e log ] || fail "no log"
+expect 0 '' bakfs mount mnt --log log2
+fusermount3 -u mnt || umount mnt
+[ -e log2 ] || fail "no log"
+expect 1 'log .*No such file' bakfs mount mnt --log nosuch/log
+! mountpoint -q mnt || fail "mounted without its log"
 
 # The foreground: says when it is ready, ends by a signal with status 0.
 mkfifo ready
