@@ -16,9 +16,10 @@ struct bak_bytes {
 	bool bad;
 };
 
+/* NULL is fine for no bytes. */
 static inline struct bak_bytes bak_bytes_of(const void *p, size_t len)
 {
-	return (struct bak_bytes){.p = p, .end = (const uint8_t *)p + len};
+	return (struct bak_bytes){.p = p, .end = len ? (const uint8_t *)p + len : p};
 }
 
 static inline size_t bak_bytes_left(const struct bak_bytes *b)

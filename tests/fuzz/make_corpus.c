@@ -1,5 +1,5 @@
-/* Writes good inputs for the fuzzers of segments, footers, snapshots, key slots and bakfs.json.
- * Usage: make_corpus tests/fuzz/corpus */
+/* Writes good inputs for the fuzzers of segments, footers, snapshots, key slots, bakfs.json and
+ * tree objects. Usage: make_corpus tests/fuzz/corpus */
 #include "engine/base/bytes.h"
 #include "engine/objects/compress.h"
 #include "engine/objects/footer.h"
@@ -200,6 +200,179 @@ static void repo_json(void)
 	bak_buf_release(&out);
 }
 
+/* --- tree objects --- */
+
+/* Saves and empties a payload. */
+static void keep(const char *fuzzer, const char *name, struct bak_buf *payload)
+{
+	save(fuzzer, name, payload->p, payload->len);
+	bak_buf_release(payload);
+}
+
+static const struct bak_ref somewhere = {.seg = {.run = {7}, .n = 300}, .off = 5000, .len = 700};
+
+static struct bak_inode inode_of(enum bak_type type)
+{
+	struct bak_inode inode = {.type = type,
+				  .mode = 0644,
+				  .uid = 1000,
+				  .gid = 100,
+				  .mtime_s = 1700000000,
+				  .mtime_ns = 123456789,
+				  .ctime_s = -7,
+				  .ctime_ns = 999999999,
+				  .ino = 4711};
+	if (type == BAK_TYPE_DIR) {
+		inode.totals = (struct bak_totals){5, 4, 1, 999, 400};
+		inode.dir = somewhere;
+	} else if (type == BAK_TYPE_SYMLINK) {
+		inode.target = "../elsewhere";
+		inode.target_len = 12;
+	} else if (type == BAK_TYPE_CHAR || type == BAK_TYPE_BLOCK) {
+		inode.major = 259;
+		inode.minor = 70000;
+	}
+	return inode;
+}
+
+static struct bak_inode file_of(enum bak_content_kind kind, enum bak_extent_kind extent)
+{
+	struct bak_inode inode = inode_of(BAK_TYPE_FILE);
+	inode.size = kind ? 70000 : 0;
+	memset(inode.sha256, 0xab, sizeof inode.sha256);
+	inode.content = (struct bak_content){.kind = kind, .ref = somewhere};
+	inode.content.extent = (struct bak_extent){extent, {.run = {8}, .n = 2}, 4096, 70000};
+	return inode;
+}
+
+/* One of each kind. */
+static size_t all_inodes(struct bak_inode out[16], const struct bak_buf *xattrs)
+{
+	size_t n = 0;
+	out[n++] = file_of(BAK_CONTENT_NONE, BAK_EXTENT_HOLE);
+	for (int i = BAK_EXTENT_HOLE; i <= BAK_EXTENT_BYTES; i++)
+		out[n++] = file_of(BAK_CONTENT_EXTENT, (enum bak_extent_kind)i);
+	out[n++] = file_of(BAK_CONTENT_SPAN, BAK_EXTENT_HOLE);
+	out[n++] = file_of(BAK_CONTENT_INNER, BAK_EXTENT_HOLE);
+	for (int i = BAK_TYPE_DIR; i <= BAK_TYPE_SOCKET; i++)
+		out[n++] = inode_of((enum bak_type)i);
+	out[1].xattrs = xattrs->p;
+	out[1].xattrs_len = xattrs->len;
+	return n;
+}
+
+static void folders(const struct bak_inode *inodes, size_t n)
+{
+	struct bak_error err;
+	struct bak_buf out = BAK_BUF_INIT;
+	struct bak_entry entries[17] = {{.name = NULL}};
+	static const char *const names[] = {"A", "a\n", "b", "b!", "c", "d", "e", "f", "g",
+					    "h", "i",   "j", "k",  "l", "m", "n", "o"};
+	for (size_t i = 0; i < n; i++)
+		entries[i] = (struct bak_entry){
+			.name = names[i], .name_len = strlen(names[i]), .inode = inodes[i]};
+	entries[n] = (struct bak_entry){.name = names[n], .name_len = 1, .linked = true, .link = 5};
+	entries[n].inode.type = BAK_TYPE_FILE;
+	must(bak_page_encode(entries, 0, &out, &err));
+	keep("page", "empty", &out);
+	must(bak_page_encode(entries, n + 1, &out, &err));
+	keep("page", "all", &out);
+	const struct bak_name_line lines[] = {
+		{"A", 1, somewhere, {3, 2, 0, 100, 200}},
+		{"m", 1, {{.run = {9}, .n = 1}, 0, 5}, {90000, 0, 0, 0, 0}},
+	};
+	must(bak_names_encode(lines, 2, &out, &err));
+	keep("names", "two", &out);
+	must(bak_names_encode(lines, 1, &out, &err));
+	keep("names", "one", &out);
+}
+
+static void link_tables(const struct bak_inode *inodes, size_t n)
+{
+	struct bak_error err;
+	struct bak_buf out = BAK_BUF_INIT;
+	struct bak_link links[16] = {{.number = 0}};
+	size_t n_links = 0;
+	for (size_t i = 0; i < n; i++)
+		if (inodes[i].type != BAK_TYPE_DIR) {
+			links[n_links] = (struct bak_link){3 + 100 * i, 2 + i, inodes[i]};
+			n_links++;
+		}
+	must(bak_links_encode(links, 1, &out, &err));
+	keep("links", "one", &out);
+	must(bak_links_encode(links, n_links, &out, &err));
+	keep("links", "all", &out);
+	const struct bak_link_line lines[] = {{1, 400, somewhere}, {900, 2, somewhere}};
+	must(bak_link_names_encode(lines, 2, &out, &err));
+	keep("link_names", "two", &out);
+}
+
+static void span(const char *name, size_t n)
+{
+	struct bak_error err;
+	struct bak_buf out = BAK_BUF_INIT;
+	struct bak_extent *extents = calloc(n, sizeof *extents);
+	uint32_t *chunks = calloc(n, sizeof *chunks);
+	struct bak_span in = {.scatter = 12, .hash = {.b = {6}}};
+	must(extents && chunks ? 0 : -1);
+	for (size_t i = 0; i < n; i++) {
+		extents[i] = (struct bak_extent){i % 5 < 2 ? (enum bak_extent_kind)(i % 5)
+							   : BAK_EXTENT_BYTES,
+						 {.run = {(uint8_t)(i % 3)}, .n = (uint32_t)i % 7},
+						 (uint32_t)(i * 977 % 100000),
+						 4 + i % 37};
+		in.len += extents[i].len;
+		if (extents[i].kind == BAK_EXTENT_BYTES)
+			chunks[in.n_chunks++] = (uint32_t)extents[i].len;
+	}
+	in.extents = extents;
+	in.n_extents = n;
+	in.chunk_lens = chunks;
+	must(bak_span_encode(&in, &out, &err));
+	keep("span", name, &out);
+	free(extents);
+	free(chunks);
+}
+
+static void inner(void)
+{
+	struct bak_error err;
+	struct bak_buf out = BAK_BUF_INIT;
+	const struct bak_line lines[] = {
+		{BAK_LINE_HOLE, (uint64_t)1 << 40, {.len = 0}},
+		{BAK_LINE_SPAN, 1 << 20, somewhere},
+		{BAK_LINE_ZEROS, 2 << 20, {.len = 0}},
+		{BAK_LINE_INNER, (uint64_t)1 << 30, somewhere},
+	};
+	must(bak_inner_encode(lines, 4, &out, &err));
+	keep("inner", "four", &out);
+}
+
+static void tree_objects(void)
+{
+	struct bak_error err;
+	struct bak_buf xattrs = BAK_BUF_INIT, out = BAK_BUF_INIT;
+	struct bak_inode inodes[16];
+	must(bak_xattrs_add(&xattrs, "security.capability", "\1\0\2", 3));
+	must(bak_xattrs_add(&xattrs, "user.empty", "", 0));
+	must(bak_xattrs_add(&xattrs, "user.note", "hello", 5));
+	save("xattrs", "three", xattrs.p, xattrs.len);
+	size_t n = all_inodes(inodes, &xattrs);
+	for (size_t i = 0; i < n; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "kind-%02zu", i);
+		must(bak_inode_encode(&inodes[i], &out, &err));
+		keep("inode", name, &out);
+	}
+	folders(inodes, n);
+	link_tables(inodes, n);
+	span("one", 1);
+	span("stored", 15);
+	span("zstd", 400);
+	inner();
+	bak_buf_release(&xattrs);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -216,5 +389,6 @@ int main(int argc, char **argv)
 	snapshot("links", 2);
 	slots();
 	repo_json();
+	tree_objects();
 	return 0;
 }
