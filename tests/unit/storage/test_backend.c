@@ -313,7 +313,7 @@ static void test_dir_full_disk(void **state)
 	static uint8_t block[1 << 20];
 	snprintf(path, sizeof path, "%s/small", f->path);
 	assert_int_equal(mkdir(path, 0700), 0);
-	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("small", path, "tmpfs", 0, "size=256k") < 0)
 		skip();
 	assert_int_equal(bak_backend_dir_open(path, false, &be, &err), 0);
