@@ -31,6 +31,12 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path);
 }
 
+static int open_up(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)ftw;
+	return type == FTW_D || type == FTW_DNR ? chmod(path, st->st_mode | 0700) : 0;
+}
+
 /* --- a snapshot: a, d/b, d/c, d/sub/e, l -> a, z; z is 3 MB with a hole in its middle --- */
 
 static void put_file(struct bak_writer *w, const char *name, uint64_t ino, const char *text)
@@ -145,6 +151,7 @@ static struct place *setup(void (*put)(struct bak_writer *w))
 static void teardown(struct place *place)
 {
 	close(place->fd);
+	nftw(place->dir, open_up, 16, FTW_PHYS);
 	nftw(place->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	bak_snapshot_release(&place->snapshot);
 	bak_world_teardown(&place->world);
