@@ -1,7 +1,7 @@
 /*
- * The parts of the files driver: the walk that backs up or counts (files_walk.c), what an inode
- * says (files_inode.c), putting a tree in place of another (files_restore.c, files_swap.c). The
- * driver itself is files.c.
+ * The parts of the files driver: the walk that backs up or counts (files_walk.c), a file's bytes
+ * (files_read.c), what an inode says (files_inode.c), putting a tree in place of another
+ * (files_restore.c). The driver itself is files.c.
  */
 #ifndef BAK_STORES_FILES_H
 #define BAK_STORES_FILES_H
@@ -36,6 +36,18 @@ int bak_files_counts_json(const struct bak_files_counts *counts, json_t *out,
 			  struct bak_error *err);
 /* The last part of path, which has no slash at its end. */
 const char *bak_files_base(const char *path);
+
+/* files_read.c. Content of an open file, as far as st says it goes; *out_read is how far it went. 1
+ * read, 0 it cannot be read (errno), -1 the writer failed. */
+struct bak_files_reader {
+	const struct bak_store_env *env;
+	struct bak_writer *writer;
+	uint8_t *buffer; /* of BAK_FILES_READ_LEN */
+};
+/* One read. Larger ones win nothing; the writer takes any length. */
+#define BAK_FILES_READ_LEN (1u << 20)
+int bak_files_read(const struct bak_files_reader *reader, int fd, const struct statx *st,
+		   uint64_t *out_read, struct bak_error *err);
 
 /* files_inode.c. Extended attributes of one inode, into block (emptied first): of fd, or of name in
  * dir_fd when fd is -1. path is for messages. Only lack of memory is an error. */

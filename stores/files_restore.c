@@ -336,13 +336,8 @@ static int unpack(struct restore *r, struct bak_error *err)
 	};
 	struct bak_extract_result result;
 
-	if (bak_place_new_name(r->live, r->fresh, err) < 0)
-		return -1;
-	if (mkdirat(r->parent_fd, r->fresh, 0700) < 0)
-		return bak_error_sys(err, errno, "making a folder in %s", r->parent);
-	r->fresh_fd = openat(r->parent_fd, r->fresh, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (r->fresh_fd < 0)
-		return bak_error_sys(err, errno, "%s/%s", r->parent, r->fresh);
+	if (bak_place_make_fresh(r->parent_fd, r->live, r->fresh, &r->fresh_fd, err) < 0)
+		return bak_error_wrap(err, "%s", r->parent);
 	if (bak_extract(r->from->repo, r->from->snapshot, r->fresh_fd, &conf, &result, err) < 0)
 		return -1;
 	if (result.damaged)

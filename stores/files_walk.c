@@ -16,8 +16,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* One read. Larger ones win nothing; the writer takes any length. */
-#define READ_LEN (1u << 20)
 #define DIRENTS_LEN (64u << 10)
 
 struct name {
@@ -181,86 +179,6 @@ static void look_for_databases(struct walk *w, const struct level *level)
 
 /* --- files --- */
 
-/* Reads up to size bytes; *out_read is how many there were. 1 read, 0 it cannot be read (errno),
- * -1 the writer failed. */
-static int read_dense(struct walk *w, int fd, uint64_t size, uint64_t *out_read,
-		      struct bak_error *err)
-{
-	uint64_t left = size;
-
-	while (left > 0) {
-		size_t want = left < READ_LEN ? (size_t)left : READ_LEN;
-		ssize_t n = read(fd, w->buffer, want);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return 0;
-		if (n == 0)
-			break;
-		if (bak_writer_data(w->writer, w->buffer, (size_t)n, err) < 0 ||
-		    bak_store_check_cancelled(w->env, err) < 0)
-			return -1;
-		*out_read += (uint64_t)n;
-		left -= (uint64_t)n;
-	}
-	return 1;
-}
-
-/* The next stretch of data at or behind at, both within size. Where the file system does not say,
- * all is data. */
-static void next_data(int fd, uint64_t at, uint64_t size, uint64_t *out_data, uint64_t *out_hole)
-{
-	off_t data = lseek(fd, (off_t)at, SEEK_DATA);
-	off_t hole;
-
-	if (data < 0 && errno == ENXIO) {
-		*out_data = *out_hole = size;
-		return;
-	}
-	*out_data = data >= (off_t)at ? (uint64_t)data : at;
-	if (*out_data > size)
-		*out_data = size;
-	hole = lseek(fd, (off_t)*out_data, SEEK_HOLE);
-	*out_hole = hole > (off_t)*out_data && (uint64_t)hole < size ? (uint64_t)hole : size;
-}
-
-/* As read_dense, with holes. */
-static int read_sparse(struct walk *w, int fd, uint64_t size, uint64_t *out_read,
-		       struct bak_error *err)
-{
-	while (*out_read < size) {
-		uint64_t data, hole, before;
-
-		next_data(fd, *out_read, size, &data, &hole);
-		if (data > *out_read) {
-			if (bak_writer_hole(w->writer, data - *out_read, err) < 0)
-				return -1;
-			*out_read = data;
-		}
-		if (lseek(fd, (off_t)data, SEEK_SET) < 0)
-			return 0;
-		before = data;
-		int rc = read_dense(w, fd, hole - data, out_read, err);
-		if (rc <= 0)
-			return rc;
-		if (*out_read - before < hole - data)
-			break; /* it became shorter */
-	}
-	return 1;
-}
-
-static int read_content(struct walk *w, int fd, const struct statx *st, uint64_t *out_read,
-			struct bak_error *err)
-{
-	*out_read = 0;
-	if (st->stx_blocks * 512 < st->stx_size)
-		return read_sparse(w, fd, st->stx_size, out_read, err);
-	if (st->stx_size > 4 * READ_LEN)
-		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	return read_dense(w, fd, st->stx_size, out_read, err);
-}
-
 static bool same_time(const struct statx_timestamp *a, const struct statx_timestamp *b)
 {
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
@@ -307,7 +225,8 @@ static int read_until_still(struct walk *w, int fd, struct statx *st, struct bak
 	for (uint64_t tries = 0;; tries++) {
 		struct statx before = *st;
 		uint64_t n;
-		int rc = read_content(w, fd, st, &n, err);
+		const struct bak_files_reader reader = {w->env, w->writer, w->buffer};
+		int rc = bak_files_read(&reader, fd, st, &n, err);
 
 		if (rc == 0 || (rc > 0 && stat_fd(fd, st) < 0)) {
 			leave_out(w, errno);
@@ -681,7 +600,7 @@ int bak_files_walk(struct bak_files *files, const char *path, const char *name,
 		return bak_error_set(err, BAK_REFUSED, "%s is neither a folder nor a regular file",
 				     path);
 	find_repository(&w);
-	w.buffer = malloc(READ_LEN);
+	w.buffer = malloc(BAK_FILES_READ_LEN);
 	if (!w.buffer || bak_buf_append(&w.path, "", 1) < 0) {
 		rc = bak_error_nomem(err);
 	} else {

@@ -10,16 +10,20 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 /* --- names --- */
 
-int bak_place_new_name(const char *base, char *out, struct bak_error *err)
+#define FRESH ".%.200s.bakfs-new-"
+
+static int fresh_name(const char *base, char *out, struct bak_error *err)
 {
 	uint8_t random[8];
 	char hex[17];
@@ -27,7 +31,7 @@ int bak_place_new_name(const char *base, char *out, struct bak_error *err)
 	if (bak_random(random, sizeof random, err) < 0)
 		return -1;
 	bak_hex(hex, random, sizeof random);
-	snprintf(out, NAME_MAX + 1, ".%.200s.bakfs-new-%s", base, hex);
+	snprintf(out, NAME_MAX + 1, FRESH "%s", base, hex);
 	return 0;
 }
 
@@ -60,7 +64,7 @@ static int exchange_by_renames(int live_dir, const char *live, int kept_dir, con
 {
 	char between[NAME_MAX + 1];
 
-	if (bak_place_new_name(live, between, err) < 0)
+	if (fresh_name(live, between, err) < 0)
 		return -1;
 	if (renameat(live_dir, live, live_dir, between) < 0)
 		return bak_error_sys(err, errno, "renaming %s", live);
@@ -187,4 +191,51 @@ int bak_place_remove(int dir_fd, const char *name, struct bak_error *err)
 	if (rc == 0 && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0)
 		rc = bak_error_sys(err, errno, "removing %s", name);
 	return rc;
+}
+
+/* --- folders to unpack into --- */
+
+static bool is_abandoned(int dir_fd, const char *name)
+{
+	BAK_AUTO(bak_close_fd)
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+/* What cannot be removed stays: it is in nobody's way. */
+static void sweep(int dir_fd, const char *base)
+{
+	struct bak_error scratch = BAK_ERROR_INIT;
+	struct dirent **names = NULL;
+	char prefix[NAME_MAX + 1];
+	int n = scandirat(dir_fd, ".", &names, NULL, NULL);
+
+	snprintf(prefix, sizeof prefix, FRESH, base);
+	for (int i = 0; i < n; i++) {
+		const char *name = names[i]->d_name;
+
+		if (strncmp(name, prefix, strlen(prefix)) == 0 &&
+		    strspn(name + strlen(prefix), "0123456789abcdef") == 16 &&
+		    strlen(name) == strlen(prefix) + 16 && is_abandoned(dir_fd, name))
+			bak_place_remove(dir_fd, name, &scratch);
+		free(names[i]);
+	}
+	free(names);
+}
+
+int bak_place_make_fresh(int dir_fd, const char *base, char *out, int *out_fd,
+			 struct bak_error *err)
+{
+	sweep(dir_fd, base);
+	if (fresh_name(base, out, err) < 0)
+		return -1;
+	if (mkdirat(dir_fd, out, 0700) < 0)
+		return bak_error_sys(err, errno, "making %s", out);
+	*out_fd = openat(dir_fd, out, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (*out_fd < 0)
+		return bak_error_sys(err, errno, "%s", out);
+	if (flock(*out_fd, LOCK_EX | LOCK_NB) < 0)
+		return bak_error_sys(err, errno, "locking %s", out);
+	return 0;
 }

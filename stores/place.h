@@ -19,8 +19,11 @@ int bak_place_toggle(int live_dir, const char *live, int kept_dir, const char *k
 /* Removes a file, or a folder with all that is in it, however deep. Not there is fine. */
 int bak_place_remove(int dir_fd, const char *name, struct bak_error *err);
 
-/* ".<base>.bakfs-new-<random>", cut to fit. out holds NAME_MAX + 1. */
-int bak_place_new_name(const char *base, char *out, struct bak_error *err);
+/* Makes a folder ".<base>.bakfs-new-<random>" in dir_fd, 0700, to unpack into; its name into out,
+ * which holds NAME_MAX + 1. *out_fd is held locked (flock) while it is in use; first those of
+ * earlier restores are removed, that were killed and hold no lock. */
+int bak_place_make_fresh(int dir_fd, const char *base, char *out, int *out_fd,
+			 struct bak_error *err);
 /* "<base>.before-<stamp>", or with "-2" and so on behind it when that is taken in dir_fd. */
 int bak_place_kept_name(int dir_fd, const char *base, char *out, struct bak_error *err);
 

@@ -125,13 +125,9 @@ static int unpack(struct restore *r, struct bak_error *err)
 		.verify = true, .sync = true, .tick = tick, .progress_ctx = r};
 	struct bak_extract_result result;
 
-	if (bak_place_new_name(bak_files_base(r->live), r->fresh, err) < 0)
-		return -1;
-	if (mkdirat(r->folder_fd, r->fresh, 0700) < 0)
-		return bak_error_sys(err, errno, "making a folder in %s", r->folder);
-	r->fresh_fd = openat(r->folder_fd, r->fresh, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (r->fresh_fd < 0)
-		return bak_error_sys(err, errno, "%s/%s", r->folder, r->fresh);
+	if (bak_place_make_fresh(r->folder_fd, bak_files_base(r->live), r->fresh, &r->fresh_fd,
+				 err) < 0)
+		return bak_error_wrap(err, "%s", r->folder);
 	if (bak_extract(r->from->repo, r->from->snapshot, r->fresh_fd, &conf, &result, err) < 0)
 		return -1;
 	if (result.damaged)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -426,6 +427,28 @@ static void test_cancelled_changes_nothing(void **state)
 	assert_string_equal(rig_out(rig, "ls -A | tr '\\n' ' '"), "before src ");
 }
 
+/* Left by restores that were killed; one is another's, still at work. */
+static void test_abandoned_folders_go(void **state)
+{
+	struct rig *rig = *state;
+
+	make_tree(rig);
+	files_store(rig, "src");
+	uint64_t number = rig_backup(rig);
+	rig_sh(rig,
+	       "mkdir -p .src.bakfs-new-0123456789abcdef/a/b/c .src.bakfs-new-0123456789abcde0 "
+	       ".src.bakfs-new-mine .other.bakfs-new-0123456789abcdef && touch "
+	       ".src.bakfs-new-0123456789abcdef/a/b/f && chmod 500 "
+	       ".src.bakfs-new-0123456789abcdef/a/b/c");
+	int fd = open(rig_path(rig, ".src.bakfs-new-0123456789abcde0"), O_RDONLY | O_CLOEXEC);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	json_decref(rig_restore(rig, number));
+	close(fd);
+	assert_string_equal(rig_out(rig, "ls -A | grep new- | tr '\\n' ' '"),
+			    ".other.bakfs-new-0123456789abcdef .src.bakfs-new-0123456789abcde0 "
+			    ".src.bakfs-new-mine ");
+}
+
 static void test_restore_onto_mounts_is_refused(void **state)
 {
 	struct rig *rig = *state;
@@ -527,6 +550,7 @@ int main(void)
 		TEST(test_restore_only),
 		TEST(test_restore_only_through_symlink_is_refused),
 		TEST(test_cancelled_changes_nothing),
+		TEST(test_abandoned_folders_go),
 		TEST(test_restore_onto_mounts_is_refused),
 		TEST(test_restore_around_the_repository_is_refused),
 		TEST(test_other_file_systems),
