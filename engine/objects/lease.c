@@ -32,11 +32,36 @@ static void read_boot(char *out, size_t len)
 	out[strcspn(out, "\n")] = '\0';
 }
 
+/* Of a process: its state's letter, and when it began, in ticks since the machine started. */
+static bool read_process(int64_t pid, char *out_state, int64_t *out_start)
+{
+	char path[64], text[1024];
+	long long start;
+
+	snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+	FILE *stat = fopen(path, "re");
+	if (!stat)
+		return false;
+	text[fread(text, 1, sizeof text - 1, stat)] = 0;
+	fclose(stat);
+	const char *end = strrchr(text, ')'); /* "pid (name) state ..."; the start is field 22 */
+	if (!end || sscanf(end + 1,
+			   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+			   "%*d %*d %lld",
+			   out_state, &start) != 2)
+		return false;
+	*out_start = start;
+	return true;
+}
+
 int bak_lease_self(struct bak_lease *lease, const char *kind, const char *run, const char *host,
 		   int64_t now, struct bak_error *err)
 {
 	struct stat st;
+	char state;
 	*lease = (struct bak_lease){.pid = getpid(), .start = now, .time = now};
+	if (!read_process(lease->pid, &state, &lease->pid_start))
+		lease->pid_start = 0;
 	snprintf(lease->run, sizeof lease->run, "%s", run);
 	snprintf(lease->kind, sizeof lease->kind, "%s", kind);
 	if (snprintf(lease->host, sizeof lease->host, "%s", host) >= (int)sizeof lease->host)
@@ -55,10 +80,11 @@ static char *lease_json(const struct bak_lease *lease)
 	json_t *stores = json_array();
 	for (size_t i = 0; i < lease->n_stores; i++)
 		json_array_append_new(stores, json_string(lease->stores[i]));
-	json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:o, s:s}", "boot",
+	json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:o, s:s}", "boot",
 				 lease->boot, "host", lease->host, "kind", lease->kind, "pid",
-				 (json_int_t)lease->pid, "pid_ns", (json_int_t)lease->pid_ns, "run",
-				 lease->run, "start", start, "stores", stores, "time", last);
+				 (json_int_t)lease->pid, "pid_ns", (json_int_t)lease->pid_ns,
+				 "pid_start", (json_int_t)lease->pid_start, "run", lease->run,
+				 "start", start, "stores", stores, "time", last);
 	char *text = json ? json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
 	json_decref(json);
 	return text;
@@ -119,12 +145,13 @@ static bool lease_parse(const struct bak_buf *text, struct bak_lease *out)
 {
 	json_t *json = json_loadb((const char *)text->p, text->len, 0, NULL), *stores;
 	const char *run, *kind, *boot, *host, *start, *last;
-	json_int_t pid, pid_ns;
+	json_int_t pid, pid_ns, pid_start = 0;
 	*out = (struct bak_lease){.n_stores = 0};
 	bool ok = json &&
-		  json_unpack(json, "{s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:o, s:s}", "boot", &boot,
-			      "host", &host, "kind", &kind, "pid", &pid, "pid_ns", &pid_ns, "run",
-			      &run, "start", &start, "stores", &stores, "time", &last) == 0 &&
+		  json_unpack(json, "{s:s, s:s, s:s, s:I, s:I, s?I, s:s, s:s, s:o, s:s}", "boot",
+			      &boot, "host", &host, "kind", &kind, "pid", &pid, "pid_ns", &pid_ns,
+			      "pid_start", &pid_start, "run", &run, "start", &start, "stores",
+			      &stores, "time", &last) == 0 &&
 		  copy_text(out->run, sizeof out->run, run) &&
 		  copy_text(out->kind, sizeof out->kind, kind) &&
 		  copy_text(out->boot, sizeof out->boot, boot) &&
@@ -134,6 +161,7 @@ static bool lease_parse(const struct bak_buf *text, struct bak_lease *out)
 	if (ok) {
 		out->pid = pid;
 		out->pid_ns = pid_ns;
+		out->pid_start = pid_start;
 	} else {
 		bak_lease_release(out);
 	}
@@ -176,24 +204,18 @@ int bak_lease_each(struct bak_backend *backend, const struct bak_keyring *ring, 
 	return bak_backend_list(backend, "running", each_lease, &each, err);
 }
 
-/* Also a zombie is gone: in containers often nobody collects them. */
-static bool is_gone(int64_t pid)
+/* Also a zombie is gone: in containers often nobody collects them. So is a process of which
+ * another one has the number now. Clocks are not asked: they are set while a lease lives. */
+static bool is_gone(const struct bak_lease *lease)
 {
-	char path[64], text[512], *end;
-	FILE *stat;
-	size_t n;
+	char state;
+	int64_t start;
 
-	if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+	if (kill((pid_t)lease->pid, 0) < 0 && errno == ESRCH)
 		return true;
-	snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
-	stat = fopen(path, "re");
-	if (!stat)
+	if (!read_process(lease->pid, &state, &start))
 		return false;
-	n = fread(text, 1, sizeof text - 1, stat);
-	fclose(stat);
-	text[n] = 0;
-	end = strrchr(text, ')'); /* "pid (name) state ..." */
-	return end && (end[1] == ' ') && (end[2] == 'Z' || end[2] == 'X');
+	return state == 'Z' || state == 'X' || (lease->pid_start && lease->pid_start != start);
 }
 
 bool bak_lease_dead(const struct bak_lease *lease, int64_t now)
@@ -206,5 +228,5 @@ bool bak_lease_dead(const struct bak_lease *lease, int64_t now)
 		return false;
 	if (strcmp(lease->boot, self.boot) != 0 || lease->pid_ns != self.pid_ns || lease->pid <= 0)
 		return false;
-	return is_gone(lease->pid);
+	return is_gone(lease);
 }

@@ -18,7 +18,8 @@
  * tags/<number>-<n>, payload: JSON {"tags":["a","b"]}: the whole set; the highest n wins
  * condemned/<32 hex>, payload: JSON {"packs":["<32 hex>",...],"time":"...Z"}
  * running/<run, 16 hex>-<n>, payload: JSON {"boot":..., "host":..., "kind":"backup"|"prune",
- *   "pid":n, "pid_ns":n, "run":..., "start":"...Z", "stores":[...], "time":"...Z"}
+ *   "pid":n, "pid_ns":n, "pid_start":n (optional), "run":..., "start":"...Z", "stores":[...],
+ * "time":"...Z"}
  */
 #ifndef BAK_OBJECTS_SNAPSHOT_H
 #define BAK_OBJECTS_SNAPSHOT_H
@@ -71,6 +72,7 @@ struct bak_lease {
 	char run[17], kind[16], boot[40];
 	char host[256];
 	int64_t pid, pid_ns, start, time;
+	int64_t pid_start; /* when the process began, in ticks since boot; 0 unknown */
 	char **stores;
 	size_t n_stores;
 };
@@ -88,7 +90,8 @@ int bak_lease_remove(struct bak_backend *backend, const char *run, unsigned n,
 typedef int bak_lease_fn(void *ctx, const char *name, const struct bak_lease *lease);
 int bak_lease_each(struct bak_backend *backend, const struct bak_keyring *ring, bak_lease_fn *fn,
 		   void *ctx, struct bak_error *err);
-/* Dead: 24 h after its time, or its process (same boot and pid namespace) is gone. */
+/* Dead: 24 h after its time, or its process (same boot and pid namespace) is gone, also when
+ * another process has its number now. */
 bool bak_lease_dead(const struct bak_lease *lease, int64_t now);
 
 /* Reads a sealed JSON record (forgotten, tags, condemned): 1 and text in out, 0 not there, -1. */

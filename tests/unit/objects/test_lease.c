@@ -45,6 +45,7 @@ static int see(void *ctx, const char *name, const struct bak_lease *lease)
 	assert_string_equal(lease->host, seen->want.host);
 	assert_int_equal(lease->pid, getpid());
 	assert_int_equal(lease->pid_ns, seen->want.pid_ns);
+	assert_int_equal(lease->pid_start, seen->want.pid_start);
 	assert_int_equal(lease->start, NOW);
 	assert_int_equal(lease->time, NOW + 300);
 	assert_int_equal(lease->n_stores, 2);
@@ -110,11 +111,57 @@ static void test_dead(void **state)
 	bak_lease_release(&lease);
 }
 
+/* A process that has the number of the lease's, but is another one. */
+static void test_number_used_again(void **state)
+{
+	(void)state;
+	struct bak_lease lease;
+	make(&lease);
+	assert_true(lease.pid_start > 0);
+	assert_false(bak_lease_dead(&lease, NOW));
+	lease.pid_start--;
+	assert_true(bak_lease_dead(&lease, NOW));
+	/* On another boot it says nothing; nor does a lease without it. */
+	lease.boot[0] ^= 1;
+	assert_false(bak_lease_dead(&lease, NOW));
+	lease.boot[0] ^= 1;
+	lease.pid_start = 0;
+	assert_false(bak_lease_dead(&lease, NOW));
+	bak_lease_release(&lease);
+}
+
+/* One of an older bakfs, without pid_start. */
+static int see_old(void *ctx, const char *name, const struct bak_lease *lease)
+{
+	(void)name;
+	*(int *)ctx += lease->pid == 4242 && lease->pid_start == 0;
+	return 0;
+}
+
+static void test_without_start(void **state)
+{
+	static const char text[] =
+		"{\"boot\":\"b\",\"host\":\"h\",\"kind\":\"backup\",\"pid\":4242,\"pid_ns\":1,"
+		"\"run\":\"" RUN "\",\"start\":\"2026-11-21T14:02:12Z\",\"stores\":[],"
+		"\"time\":\"2026-11-21T14:02:12Z\"}";
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_backend *be;
+	int seen = 0;
+	(void)state;
+	assert_int_equal(bak_backend_mem_new(&be, &err), 0);
+	assert_int_equal(bak_record_put(be, &ring, "running/" RUN "-0", text, &err), 1);
+	assert_int_equal(bak_lease_each(be, &ring, see_old, &seen, &err), 0);
+	assert_int_equal(seen, 1);
+	bak_backend_close(be);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_put_list_remove),
 		cmocka_unit_test(test_dead),
+		cmocka_unit_test(test_number_used_again),
+		cmocka_unit_test(test_without_start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
