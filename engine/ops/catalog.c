@@ -202,7 +202,8 @@ static int add_snapshot(struct bak_repo *repo, uint64_t number, struct bak_error
 	return rc < 0 ? -1 : 1;
 }
 
-/* Snapshots that are new. One that does not open is kept in mind as unreadable. */
+/* Snapshots that are new. One that does not open, or is of a newer version, is kept in mind as
+ * unreadable. */
 static int add_new(struct bak_repo *repo, const struct listing *l, const uint64_t *known, size_t n,
 		   bool *changed, struct bak_error *err)
 {
@@ -217,7 +218,8 @@ static int add_new(struct bak_repo *repo, const struct listing *l, const uint64_
 		*changed |= rc == 1;
 		if (rc >= 0)
 			continue;
-		if (mine.code == BAK_CORRUPT && add_number(&unreadable, number) == 0)
+		if ((mine.code == BAK_CORRUPT || mine.code == BAK_UNSUPPORTED) &&
+		    add_number(&unreadable, number) == 0)
 			rc = 0;
 		else
 			*err = mine;
@@ -251,6 +253,15 @@ static bool same_ranges(const struct bak_repo *repo, const struct listing *l)
 	       (l->n_gone == 0 || memcmp(repo->gone, l->gone, l->n_gone * sizeof *l->gone) == 0);
 }
 
+/* What opens but is no JSON object is nothing that we know. */
+static bool is_object(const struct bak_buf *text)
+{
+	json_t *json = json_loadb((const char *)text->p, text->len, 0, NULL);
+	bool good = json_is_object(json);
+	json_decref(json);
+	return good;
+}
+
 /* A record counts only if it opens: who cannot seal cannot hide a snapshot. 1, 0, -1. */
 static int forget_range(struct bak_repo *repo, const struct bak_range *range, bool *changed,
 			struct bak_error *err)
@@ -266,8 +277,8 @@ static int forget_range(struct bak_repo *repo, const struct bak_range *range, bo
 		snprintf(name, sizeof name, "forgotten/%llu-%llu", (unsigned long long)range->first,
 			 (unsigned long long)range->last);
 	rc = bak_catalog_read(repo, name, &json, err);
-	if (rc <= 0)
-		return rc;
+	if (rc <= 0 || !is_object(&json))
+		return rc < 0 ? -1 : 0;
 	*changed = true;
 	return bak_index_forget(repo->index, range->first, range->last, err) < 0 ? -1 : 1;
 }
@@ -311,6 +322,10 @@ static int apply_tag(struct bak_repo *repo, const struct tag *tag, bool *changed
 		return rc;
 	json_t *object = json_loadb((const char *)json.p, json.len, 0, NULL), *tag_name;
 	size_t i;
+	if (!json_is_array(json_object_get(object, "tags"))) {
+		json_decref(object);
+		return 0;
+	}
 	int bad = bak_buf_reserve(&joined, 1) < 0;
 	json_array_foreach(json_object_get(object, "tags"), i,
 			   tag_name) if (json_is_string(tag_name))

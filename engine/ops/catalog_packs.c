@@ -69,7 +69,7 @@ static int listed_cmp(const void *a, const void *b)
 		      BAK_PACK_ID_BYTES);
 }
 
-/* A damaged end: chunks are not found again, segments and nodes are. */
+/* A damaged end, or one of a newer version: chunks are not found again, segments and nodes are. */
 static int add_walked(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], bool condemned,
 		      struct bak_error *err)
 {
@@ -91,8 +91,10 @@ static int add_pack(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], 
 	int rc = bak_pack_read_footer(repo->backend, &repo->ring, id, &footer, err);
 	if (rc == 0)
 		return 0;
+	if (rc < 0 && (err->code == BAK_CORRUPT || err->code == BAK_UNSUPPORTED))
+		return add_walked(repo, id, condemned, err);
 	if (rc < 0)
-		return err->code == BAK_CORRUPT ? add_walked(repo, id, condemned, err) : -1;
+		return -1;
 	footer.rows.pack.condemned = condemned;
 	rc = bak_index_add_pack(repo->index, &footer.rows, err);
 	bak_footer_release(&footer);

@@ -1,6 +1,9 @@
 /* The catalogue: what other processes, failing storage and forgers do to it. */
 #include "tests/lib/world.h"
 
+#include "engine/base/bytes.h"
+#include "engine/objects/compress.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -91,6 +94,63 @@ static void test_damaged_snapshot(void **state)
 	assert_omissions(&world, "snapshot 2 is there but does not open");
 	assert_int_equal(bak_world_backup(&world, "a", "manual", 3), 3);
 	assert_omissions(&world, "snapshot 2 is there but does not open");
+	bak_world_teardown(&world);
+}
+
+/* A sealed object as a later bakfs may write it. */
+static void put_sealed(struct bak_world *world, const char *name, const void *p, size_t len)
+{
+	struct bak_error err = BAK_ERROR_INIT;
+	BAK_AUTO(bak_buf_release) struct bak_buf sealed = BAK_BUF_INIT;
+	bak_must(bak_object_seal(bak_repo_ring(world->repo), name, p, len, &sealed, &err), &err);
+	assert_int_equal(bak_backend_put(world->mem, "t", name, sealed.p, sealed.len, &err), 1);
+}
+
+/* One of a newer version hides nothing else, keeps its number, and is said. */
+static void test_newer_version(void **state)
+{
+	(void)state;
+	struct bak_world world;
+	struct bak_error err = BAK_ERROR_INIT;
+	BAK_AUTO(bak_buf_release) struct bak_buf newer = BAK_BUF_INIT;
+	static const uint8_t frame[] = {2, 2, 'n', 'e', 'w'};
+	bak_world_setup(&world);
+	bak_world_backup(&world, "a", "manual", 1);
+	assert_int_equal(bak_put_u32(&newer, sizeof frame), 0);
+	bak_must(bak_zstd_pack(frame, sizeof frame, 1, &newer, &err), &err);
+	put_sealed(&world, "snapshots/2", newer.p, newer.len);
+	refresh(&world);
+	assert_omissions(&world, "snapshot 2 is there but does not open");
+	assert_int_equal(count_latest(&world), 1);
+	assert_int_equal(bak_world_backup(&world, "a", "manual", 3), 3);
+	bak_world_reopen(&world);
+	assert_omissions(&world, "snapshot 2 is there but does not open");
+	bak_world_teardown(&world);
+}
+
+/* Records that open, but are none that we know, change nothing. */
+static void test_unknown_records(void **state)
+{
+	(void)state;
+	struct bak_world world;
+	static const char *const texts[] = {"", "[]", "7", "{\"tags\":1", "\xff"};
+	bak_world_setup(&world);
+	bak_world_backup(&world, "a", "manual", 1);
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		char name[64];
+		const char *text = texts[i];
+		snprintf(name, sizeof name, "forgotten/1-%zu", i + 1);
+		put_sealed(&world, name, text, strlen(text));
+		snprintf(name, sizeof name, "tags/1-%zu", i + 1);
+		put_sealed(&world, name, text, strlen(text));
+		snprintf(name, sizeof name, "condemned/%032zu", i);
+		put_sealed(&world, name, text, strlen(text));
+		snprintf(name, sizeof name, "running/00000000000000%02zu-1", i);
+		put_sealed(&world, name, text, strlen(text));
+	}
+	refresh(&world);
+	assert_int_equal(count_latest(&world), 1);
+	assert_int_equal(bak_world_backup(&world, "a", "manual", 2), 2);
 	bak_world_teardown(&world);
 }
 
@@ -289,6 +349,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_forged_names),   cmocka_unit_test(test_damaged_snapshot),
+		cmocka_unit_test(test_newer_version),  cmocka_unit_test(test_unknown_records),
 		cmocka_unit_test(test_forgotten),      cmocka_unit_test(test_tags),
 		cmocka_unit_test(test_condemned),      cmocka_unit_test(test_gone_packs),
 		cmocka_unit_test(test_reindex_faults),
