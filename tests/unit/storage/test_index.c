@@ -2,6 +2,7 @@
 #include "engine/storage/index.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -584,6 +585,69 @@ static void test_no_place(void **state)
 	assert_non_null(strstr(err.msg, "/proc/none"));
 }
 
+/* --- several threads --- */
+
+#define THREADS 4
+#define ROUNDS 12
+
+/* What one thread does, and how often something was not as it should be: cmocka's own checks may
+ * not fail outside of its thread. */
+struct worker {
+	struct bak_index *index;
+	uint8_t number;
+	unsigned wrong;
+};
+
+/* Adds packs of its own and finds its own and those of others; takes one away again. */
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_index_counts counts;
+	struct bak_chunk_row chunk;
+	struct bak_node_row node;
+	struct bak_seg_copy copies[4];
+	uint64_t version;
+	size_t n;
+	for (uint8_t i = 0; i < ROUNDS; i++) {
+		struct pack pack;
+		uint8_t id = (uint8_t)(1 + w->number * ROUNDS + i);
+		make_pack(&pack, id, id, false);
+		w->wrong += bak_index_add_pack(w->index, &pack.rows, &err) != 0;
+		w->wrong += bak_index_find_chunk(w->index, &pack.chunks[7].hash, &chunk, &err) != 1;
+		w->wrong += bak_index_find_node(w->index, &pack.nodes[3].hash, &node, &err) != 1;
+		w->wrong += bak_index_find_segment(w->index, &pack.segs[2].id, copies, 4, &n,
+						   &err) != 1;
+		struct bak_seg_id other = seg_id((uint8_t)(1 + i), 0);
+		w->wrong += bak_index_find_segment(w->index, &other, copies, 4, &n, &err) < 0;
+		w->wrong += bak_index_counts(w->index, &counts, &err) < 0;
+		w->wrong += bak_index_version(w->index, &version, &err) < 0;
+	}
+	uint8_t last[BAK_PACK_ID_BYTES] = {(uint8_t)((w->number + 1) * ROUNDS)};
+	w->wrong += bak_index_drop_pack(w->index, last, &err) != 0;
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	struct fixture *f = *state;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct worker workers[THREADS];
+	pthread_t threads[THREADS];
+	struct bak_index_counts counts;
+	for (uint8_t i = 0; i < THREADS; i++) {
+		workers[i] = (struct worker){.index = f->index, .number = i};
+		assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+	}
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(workers[i].wrong, 0);
+	assert_int_equal(bak_index_counts(f->index, &counts, &err), 0);
+	assert_int_equal(counts.packs, THREADS * (ROUNDS - 1));
+	assert_int_equal(counts.chunks, THREADS * (ROUNDS - 1) * N_CHUNKS);
+}
+
 #define EACH(test)                                                     \
 	cmocka_unit_test_setup_teardown(test, setup_memory, teardown), \
 		cmocka_unit_test_setup_teardown(test, setup_file, teardown)
@@ -596,6 +660,7 @@ int main(void)
 		EACH(test_add_again),
 		EACH(test_best_copy_first),
 		EACH(test_drop),
+		EACH(test_threads),
 		FILE_ONLY(test_stale_rows),
 		EACH(test_snapshots),
 		EACH(test_forget_and_tags),
