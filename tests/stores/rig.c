@@ -51,35 +51,89 @@ static void must(int rc, const struct bak_error *err)
 		fail_msg("%s", err->msg);
 }
 
-int rig_setup(void **state)
+static void open_repo(struct rig *rig, bool make)
 {
-	struct rig *rig = calloc(1, sizeof *rig);
 	struct bak_error err = BAK_ERROR_INIT;
 	struct bak_secret secret = {.kind = BAK_SECRET_NONE};
 	char state_dir[128], cache_dir[128];
 
-	assert_non_null(rig);
-	*state = rig;
-	snprintf(rig->dir, sizeof rig->dir, "/tmp/bakfs-store-XXXXXX");
-	assert_non_null(mkdtemp(rig->dir));
 	snprintf(state_dir, sizeof state_dir, "%s.state", rig->dir);
 	snprintf(cache_dir, sizeof cache_dir, "%s.state/cache", rig->dir);
-	must(bak_backend_mem_new(&rig->mem, &err), &err);
 	must(bak_secret_password(&secret, "test", 4, &err), &err);
 	struct bak_repo_conf conf = {.backend = rig->mem,
 				     .state_dir = state_dir,
 				     .cache_dir = cache_dir,
 				     .host = "here",
 				     .scrypt_log_n = 10};
-	must(bak_repo_init(&conf, &secret, "test", &err), &err);
+	if (make)
+		must(bak_repo_init(&conf, &secret, "test", &err), &err);
 	must(bak_repo_open(&conf, &secret, &rig->repo, &err), &err);
 	bak_secret_release(&secret);
+}
+
+int rig_setup(void **state)
+{
+	struct rig *rig = calloc(1, sizeof *rig);
+	struct bak_error err = BAK_ERROR_INIT;
+
+	assert_non_null(rig);
+	*state = rig;
+	snprintf(rig->dir, sizeof rig->dir, "/tmp/bakfs-store-XXXXXX");
+	assert_non_null(mkdtemp(rig->dir));
+	must(bak_backend_mem_new(&rig->mem, &err), &err);
+	open_repo(rig, true);
 	rig->env = (struct bak_store_env){.ctx = rig,
 					  .log = on_log,
 					  .warn = on_warn,
 					  .cancelled = is_cancelled,
 					  .point_of_no_return = no_return};
 	return 0;
+}
+
+/* Data comes first in a pack, trees and the footer last. */
+#define LARGE_PACK 100000
+#define DAMAGE_AT 1000
+
+struct names {
+	char names[16][128];
+	size_t n;
+};
+
+static int keep_large(void *ctx, const char *name, uint64_t size)
+{
+	struct names *names = ctx;
+
+	if (size >= LARGE_PACK && names->n < 16)
+		snprintf(names->names[names->n++], sizeof names->names[0], "%s", name);
+	return 0;
+}
+
+static void damage(struct rig *rig)
+{
+	struct bak_error err = BAK_ERROR_INIT;
+	struct names names = {.n = 0};
+
+	must(bak_backend_list(rig->mem, "packs", keep_large, &names, &err), &err);
+	assert_true(names.n > 0);
+	for (size_t i = 0; i < names.n; i++) {
+		BAK_AUTO(bak_buf_release) struct bak_buf whole = BAK_BUF_INIT;
+
+		assert_int_equal(
+			bak_backend_get(rig->mem, names.names[i], 0, SIZE_MAX, &whole, &err), 1);
+		whole.p[DAMAGE_AT] ^= 1;
+		assert_int_equal(bak_backend_remove(rig->mem, names.names[i], &err), 1);
+		assert_int_equal(
+			bak_backend_put(rig->mem, "test", names.names[i], whole.p, whole.len, &err),
+			1);
+	}
+}
+
+void rig_reopen(struct rig *rig, bool damaged)
+{
+	bak_repo_close(rig->repo);
+	if (damaged)
+		damage(rig);
+	open_repo(rig, false);
 }
 
 int rig_teardown(void **state)

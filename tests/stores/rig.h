@@ -37,6 +37,10 @@ struct rig {
 int rig_setup(void **state);
 int rig_teardown(void **state);
 
+/* Opens the repository anew, with nothing cached; first changes a byte in the data of each large
+ * pack, if damaged. */
+void rig_reopen(struct rig *rig, bool damaged);
+
 /* The store under test: driver, then key, value, ..., NULL. Replaces the one before. */
 void rig_store(struct rig *rig, const char *driver, ...);
 /* dir/<name> in one of eight buffers. */
