@@ -58,9 +58,8 @@ static int present(int dir_fd, const char *name)
 	return errno == ENOENT ? 0 : -1;
 }
 
-/* Where the file system knows no exchange: three renames, undone if one fails. */
-static int exchange_by_renames(int live_dir, const char *live, int kept_dir, const char *kept,
-			       struct bak_error *err)
+int bak_place_exchange_by_renames(int live_dir, const char *live, int kept_dir, const char *kept,
+				  struct bak_error *err)
 {
 	char between[NAME_MAX + 1];
 
@@ -86,7 +85,7 @@ static int exchange(int live_dir, const char *live, int kept_dir, const char *ke
 	if (renameat2(live_dir, live, kept_dir, kept, RENAME_EXCHANGE) == 0)
 		return 0;
 	if (errno == EINVAL || errno == ENOSYS)
-		return exchange_by_renames(live_dir, live, kept_dir, kept, err);
+		return bak_place_exchange_by_renames(live_dir, live, kept_dir, kept, err);
 	return bak_error_sys(err, errno, "exchanging %s and %s", live, kept);
 }
 

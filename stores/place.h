@@ -16,6 +16,11 @@
 int bak_place_toggle(int live_dir, const char *live, int kept_dir, const char *kept,
 		     struct bak_error *err);
 
+/* The exchange alone, where the file system knows none of its own: three renames, undone when one
+ * fails. For bak_place_toggle, and for tests. */
+int bak_place_exchange_by_renames(int live_dir, const char *live, int kept_dir, const char *kept,
+				  struct bak_error *err);
+
 /* Removes a file, or a folder with all that is in it, however deep. Not there is fine. */
 int bak_place_remove(int dir_fd, const char *name, struct bak_error *err);
 
