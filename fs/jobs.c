@@ -83,8 +83,8 @@ static void take_job(const json_t *json, struct bak_job_info *out)
 	take_text(json, "source", out->source, sizeof out->source);
 	take_text(json, "error", out->error, sizeof out->error);
 	const json_t *percent = json_object_get(json, "percent");
-	json_int_t n = json_is_number(percent) ? (json_int_t)json_number_value(percent) : -1;
-	out->percent = n < 0 || n > 100 ? -1 : (int)n;
+	double n = json_is_number(percent) ? json_number_value(percent) : -1;
+	out->percent = n >= 0 && n <= 100 ? (int)n : -1;
 	json_int_t bytes = json_integer_value(json_object_get(json, "bytes"));
 	out->bytes = bytes > 0 ? (uint64_t)bytes : 0;
 	out->created = take_time(json, "created");
