@@ -15,6 +15,7 @@ struct check {
 	struct bak_seg_codec codec;
 	struct bak_buf record;
 	struct bak_place_set good;     /* segments of which a copy opened; off 0 */
+	struct bak_place_set entire;   /* those of which a copy without holes opened */
 	struct bak_place_set bad;      /* segments of which a copy did not open */
 	struct bak_place_set clean;    /* folders without damage below */
 	struct bak_snapshot *snapshot; /* the one being walked */
@@ -60,7 +61,10 @@ static int check_segment(struct check *c, const char *pack, const struct bak_seg
 	c->out->segments++;
 	c->done += copy->len;
 	if (rc == 0)
-		return bak_place_set_add(&c->good, &place) < 0 ? bak_error_nomem(err) : 0;
+		return bak_place_set_add(&c->good, &place) < 0 ||
+				       (!copy->holed && bak_place_set_add(&c->entire, &place) < 0)
+			       ? bak_error_nomem(err)
+			       : 0;
 	if (!bak_is_damage(err))
 		return -1;
 	char where[128];
@@ -133,7 +137,7 @@ static int check_packs(struct check *c, struct bak_error *err)
 		if (check_pack(c, &packs[i], err) < 0)
 			return -1;
 	for (size_t i = 0; i < c->bad.cap; i++)
-		if (c->bad.used[i] && bak_place_set_has(&c->good, &c->bad.v[i]))
+		if (c->bad.used[i] && bak_place_set_has(&c->entire, &c->bad.v[i]))
 			c->out->healed++;
 	return 0;
 }
@@ -199,13 +203,14 @@ static int extent_sound(void *ctx, uint64_t off, const struct bak_extent *extent
 				     damaged ? "is damaged" : "is in no pack");
 	}
 	struct bak_seg_copy copies[16];
-	size_t n;
-	if (bak_index_find_segment(bak_repo_index(c->repo), &extent->seg, copies, 16, &n, err) < 0)
+	size_t n = 0;
+	if (bak_place_set_has(&c->entire, &place) &&
+	    bak_index_find_segment(bak_repo_index(c->repo), &extent->seg, copies, 16, &n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < n && i < 16; i++)
 		if (!copies[i].holed && extent->off + extent->len <= copies[i].raw_len)
 			return 0;
-	/* Only holed copies: the bytes themselves tell. */
+	/* Only holed copies are sound: the bytes themselves tell. */
 	const uint8_t *p;
 	BAK_AUTO(bak_pin_put_ptr) struct bak_pin *pin = NULL;
 	return bak_source_bytes(bak_repo_source(c->repo), &extent->seg, extent->off,
@@ -322,6 +327,7 @@ int bak_check(struct bak_repo *repo, const struct bak_verify_conf *conf,
 	bak_seg_codec_release(&c.codec);
 	bak_buf_release(&c.record);
 	bak_place_set_release(&c.good);
+	bak_place_set_release(&c.entire);
 	bak_place_set_release(&c.bad);
 	bak_place_set_release(&c.clean);
 	return rc;

@@ -5,7 +5,8 @@
 
 bool bak_is_damage(const struct bak_error *err)
 {
-	return err->code == BAK_CORRUPT || err->code == BAK_NOT_FOUND || err->code == BAK_IO;
+	return err->code == BAK_CORRUPT || err->code == BAK_NOT_FOUND || err->code == BAK_IO ||
+	       err->code == BAK_UNSUPPORTED;
 }
 
 static int told(struct bak_walk *w, struct bak_error *err)

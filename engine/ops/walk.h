@@ -27,7 +27,8 @@ struct bak_walk {
 /* Walks all of it. Releases what it made in the struct. */
 int bak_walk(struct bak_walk *walk, struct bak_error *err);
 
-/* Damage of stored bytes, as against trouble that ends the job (no memory, cancelled). */
+/* Damage of stored bytes, or a newer bakfs's, as against trouble that ends the job (no memory,
+ * cancelled). */
 bool bak_is_damage(const struct bak_error *err);
 
 #endif
