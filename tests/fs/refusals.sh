@@ -67,7 +67,8 @@ mount_it
 exec 5<mnt/latest/src/file
 (cd mnt/latest/src && exec tail -f /dev/null) &
 inside=$!
-until_true test "$(readlink /proc/$inside/cwd)" = "$work/mnt/latest/src"
+is_inside() { [ "$(readlink "/proc/$inside/cwd")" = "$work/mnt/latest/src" ]; }
+until_true is_inside
 unmount_it
 exec 5<&-
 kill $inside

@@ -77,8 +77,11 @@ without_root()
 
 cleanup()
 {
-	local folder
+	local folder jobs
 	cd /
+	# Whoever is left would keep the test's output open, and ctest waiting.
+	jobs=$(jobs -p)
+	[ ! "$jobs" ] || kill $jobs 2>/dev/null || true
 	for folder in "$work"/mnt*; do
 		# A dead mount is no mountpoint(1) any more, but is still listed.
 		! grep -q " $folder " /proc/self/mountinfo || umount "$folder" 2>/dev/null ||
