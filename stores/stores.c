@@ -3,7 +3,6 @@
 #include "stores/stores.h"
 #include "stores/drivers.h"
 
-#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -171,8 +170,7 @@ const char *bak_store_get(const struct bak_store_conf *conf, const char *key)
 
 	const struct bak_store_option *option = find_option(bak_store_driver_find(conf->driver),
 							    key);
-	assert(option);
-	return option->fallback;
+	return option ? option->fallback : NULL;
 }
 
 bool bak_store_get_bool(const struct bak_store_conf *conf, const char *key)
