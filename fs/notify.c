@@ -79,9 +79,21 @@ static int parent_cmp(const void *a, const void *b)
 	return x->parent < y->parent ? -1 : x->parent > y->parent;
 }
 
-static void changes_tell(struct bak_fs *fs, struct changes *changes)
+/* What is latest must not lag behind the lists, so it goes first. */
+static void tell_latest(struct bak_fs *fs, const struct changes *changes, uint64_t latest_ino)
+{
+	for (size_t i = 0; i < changes->n; i++) {
+		const struct change *c = &changes->v[i];
+		if (c->parent == latest_ino || strcmp(c->name, "latest") == 0)
+			fuse_lowlevel_notify_inval_entry(fs->session, c->parent, c->name,
+							 strlen(c->name));
+	}
+}
+
+static void changes_tell(struct bak_fs *fs, struct changes *changes, uint64_t latest_ino)
 {
 	struct fuse_session *se = fs->session;
+	tell_latest(fs, changes, latest_ino);
 	if (changes->n)
 		qsort(changes->v, changes->n, sizeof *changes->v, parent_cmp);
 	for (size_t i = 0; i < changes->n; i++) {
@@ -127,7 +139,7 @@ static void put_in(struct bak_notify *notify, struct bak_catalog *next)
 	struct bak_catalog *was = bak_catalog_box_swap(fs->catalog, next);
 	/* next belongs to the box, and only this thread takes it out. */
 	bak_catalog_diff(was, next, change_add, &changes);
-	changes_tell(fs, &changes);
+	changes_tell(fs, &changes, next->latest_ino);
 	if (changes.n)
 		tell_tops(fs, next);
 	if (changes.lost)

@@ -48,7 +48,7 @@ for options in '' '-o ro'; do
 		is "$(cat mnt/latest/src/a)" "$options$round"
 		is "$(cat mnt/by-store/src/latest/a)" "$options$round"
 		[ -f "mnt/by-store/src/$stamp.json" ] || fail "no manifest"
-		until_true test "$(jq -r .stamp mnt/latest/src.json)" = "$stamp"
+		is "$(jq -r .stamp mnt/latest/src.json)" "$stamp"
 		(cd mnt/latest && sha256sum -c --quiet src.sha256)
 		[ -d mnt/by-date/*/"${stamp:9:6}Z-manual"/src ] || fail "no run"
 	done
