@@ -29,7 +29,7 @@
 
 /* From an item to what a job does, in words and in numbers. */
 struct order {
-	bool rollback, upload;
+	bool rollback, upload, latest;
 	uint64_t number;
 	const char *only; /* borrowed from the item's path; NULL: all */
 	char source[512];
@@ -44,6 +44,7 @@ static int order_snapshot(struct bak_control *c, const struct bak_room *room, co
 	const struct bak_cat_store *store = bak_catalog_store(cat, name, strlen(name));
 	const struct bak_cat_snap *snap = NULL;
 	bool latest = len == 6 && memcmp(stamp, "latest", 6) == 0;
+	out->latest = latest;
 	if (store && latest && store->latest != BAK_CAT_NONE)
 		snap = &cat->snaps[store->latest];
 	else if (store && !latest)
@@ -124,9 +125,11 @@ static json_t *from_json(struct bak_control *c, const struct bak_item *item,
 	if (order->rollback)
 		return json_pack("{s:b}", "rollback", 1);
 	if (!order->upload)
-		return order->only ? json_pack("{s:I, s:[s]}", "snapshot",
-					       (json_int_t)order->number, "only", order->only)
-				   : json_pack("{s:I}", "snapshot", (json_int_t)order->number);
+		return order->only ? json_pack("{s:I, s:b, s:[s]}", "snapshot",
+					       (json_int_t)order->number, "latest", order->latest,
+					       "only", order->only)
+				   : json_pack("{s:I, s:b}", "snapshot", (json_int_t)order->number,
+					       "latest", order->latest);
 	BAK_AUTO(bak_free_ptr) char *path = NULL;
 	if (asprintf(&path, "%s/restore/%s/%s", c->fs->mount_point, item->room->store->name,
 		     item->path) < 0)

@@ -3,17 +3,20 @@
  * job, a process of its own.
  *
  * A job is started by posix_spawn of job_argv with a JSON object on its standard input:
- *   {"id": "...", "store": "app", "delay": 5, "secret": {"kind": "password"|"keyfile", "hex":
- * "..."}, "description": "touch latest", "from": {"snapshot": 12, "only": ["a/b"]} or {"upload":
- * "/path/inside/the/mount"} or {"rollback": true}} Everything that a job says it writes below
- * <state dir>/jobs/: <id>.json
- * {"id","store","state","percent","bytes","target","source","error","created",
- *               "finished","pid","cancellable"}, replaced as a whole at each change; state is one
- * of queued waiting safety importing restoring validating rolling-back done failed cancelled; times
- * are "...Z" or null <id>.log    lines of text <id>.lock   held (flock) from the point of no return
- * to the end: who wants to cancel takes it without waiting, writes <id>.cancel and lets go; if it
- * is taken, it is too late <store>.lock held (flock) while a job of that store runs Ids are
- * "<store>-<UTC nanoseconds, 19 digits>", so that they sort by time within a store.
+ *   {"id": "...", "store": "app", "delay": 5, "description": "touch latest",
+ *    "secret": {"kind": "password" | "keyfile", "hex": "..."},
+ *    "from": {"snapshot": 12, "latest": false, "only": ["a/b"]}
+ *         or {"upload": "/path/inside/the/mount"} or {"rollback": true}}
+ * Everything that a job says it writes below <state dir>/jobs/:
+ *   <id>.json     {"id","store","state","percent","bytes","target","source","error","created",
+ *                 "finished","pid","cancellable"}, replaced as a whole at each change; state is one
+ *                 of queued waiting safety importing restoring validating rolling-back done failed
+ *                 cancelled; times are "...Z" or null
+ *   <id>.log      lines of text
+ *   <id>.lock     held (flock) from the point of no return to the end: who wants to cancel takes it
+ *                 without waiting, writes <id>.cancel and lets go; if it is taken, it is too late
+ *   <store>.lock  held (flock) while a job of that store runs
+ * Ids are "<store>-<UTC nanoseconds, 19 digits>", so that they sort by time within a store.
  */
 #ifndef BAK_FS_MOUNT_H
 #define BAK_FS_MOUNT_H

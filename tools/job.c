@@ -158,6 +158,25 @@ static int plan_rollback(struct run *r, struct bak_error *err)
 	return 0;
 }
 
+/* With snapshots missing nobody can tell whether the latest there is is the latest there was. */
+static int check_latest(struct run *r, struct bak_error *err)
+{
+	char *missing;
+
+	if (!r->request->latest)
+		return 0;
+	if (bak_repo_omissions(r->job->repo, &missing, err) < 0)
+		return -1;
+	if (!missing)
+		return 0;
+	bak_error_set(
+		err, BAK_REFUSED,
+		"%.300s, so the latest may be older than it should: name the snapshot's stamp",
+		missing);
+	free(missing);
+	return -1;
+}
+
 static int plan(struct run *r, struct bak_error *err)
 {
 	if (bak_job_record_read(bak_repo_state_dir(r->job->repo), r->request->store, &r->record,
@@ -166,7 +185,7 @@ static int plan(struct run *r, struct bak_error *err)
 	switch (r->request->from) {
 	case BAK_JOB_FROM_SNAPSHOT:
 		r->number = r->request->snapshot;
-		return 0;
+		return check_latest(r, err);
 	case BAK_JOB_FROM_UPLOAD:
 		return 0;
 	case BAK_JOB_FROM_ROLLBACK:

@@ -33,6 +33,7 @@ struct bak_job_request {
 	struct bak_secret secret; /* of the repository, in what a mount sends */
 	enum bak_job_from from;
 	uint64_t snapshot; /* SNAPSHOT */
+	bool latest;       /* SNAPSHOT: it was asked for as the latest */
 	char **only;       /* SNAPSHOT: only these paths of it; n_only 0: everything */
 	size_t n_only;
 	char *upload; /* UPLOAD: path of a file or folder */

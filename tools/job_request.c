@@ -93,6 +93,7 @@ static int take_from(struct bak_job_request *out, const json_t *from, struct bak
 		return bak_error_set(err, BAK_USAGE, "the job says not what to restore from");
 	out->from = BAK_JOB_FROM_SNAPSHOT;
 	out->snapshot = (uint64_t)number;
+	out->latest = json_is_true(json_object_get(from, "latest"));
 	return take_only(out, json_object_get(from, "only"), err);
 }
 

@@ -8,8 +8,8 @@
  *   bak_writer_root(w, inode)                        once, any time before finish
  *   bak_writer_enter(w, name, inode) ... bak_writer_leave(w)
  *   bak_writer_other(w, name, inode)                 symlinks, FIFOs, devices; empty files too
- *   1 == bak_writer_reuse(w, name, inode, dev)       unchanged since the predecessor: done
- *   bak_writer_file(w, name, inode, dev, hint), then bak_writer_data / bak_writer_hole ..., then
+ *   1 == bak_writer_reuse(w, name, inode)            unchanged since the predecessor: done
+ *   bak_writer_file(w, name, inode, hint), then bak_writer_data / bak_writer_hole ..., then
  *     bak_writer_file_end(w, final) or bak_writer_file_restart (throw away, read again) or
  *     bak_writer_file_drop (leave the file out)
  *

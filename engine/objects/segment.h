@@ -12,13 +12,16 @@
  *   0   u8   format = 1
  *   1   u8   type: 1 data, 2 tree, 3 footer
  *   2   u8   flags: bit 0 holed; others 0
- *   3   u8   filter: 0 none; n in 2..16: the body before compression is transposed by elements of n
- *            bytes (all first bytes, then all second bytes ...; a rest shorter than n follows as it
- * is) 4   u8   codec: 0 stored, 1 zstd (one frame, with its content checksum) 5   3    zero 8   16
- * segment id (for a footer: the pack's id) 24  u32  raw_len: bytes after codec and filter 28  u32
- * stored_len 32  8    zero A holed segment's raw bytes are: u32 n; n times (u32 off, u32 len),
- * sorted, not touching, the kept ranges of the segment as it was; then the kept bytes one after
- * another.
+ *   3   u8   filter: 0 none; n in 2..16: the body before compression is transposed by elements of
+ *            n bytes (all first bytes, then all second bytes ...; a rest shorter than n follows)
+ *   4   u8   codec: 0 stored, 1 zstd (one frame, with its content checksum)
+ *   5   3    zero
+ *   8   16   segment id (for a footer: the pack's id)
+ *   24  u32  raw_len: bytes after codec and filter
+ *   28  u32  stored_len
+ *   32  8    zero
+ * A holed segment's raw bytes are: u32 n; n times (u32 off, u32 len), sorted, not touching, the
+ * kept ranges of the segment as it was; then the kept bytes one after another.
  *
  * Limits: the writer makes at most BAK_SEG_MAX_RAW; a reader refuses raw_len or stored_len above
  * BAK_SEG_LIMIT before it allocates.

@@ -8,18 +8,19 @@
  *   zigzag stamp, zigzag run stamp (UTC seconds)
  *   varint added: bytes that this snapshot added to the repository
  *   varint n; n strings: the stores that its run set out to do
- *   length-prefixed (varint) root inode with its run table (tree.h)
+ *   varint length, root inode with its run table (tree.h)
  *   varint links, varint bytes of the linked regular files, run table, reference of the link
- * table's top page (only if links > 0), varint next link number string: manifest, the JSON text
- * that the mount shows Numbers: 1, 2, 3 ... over the whole repository, decimal without leading
- * zeros.
+ *     table's top page (only if links > 0), varint next link number
+ *   string: manifest, the JSON text that the mount shows
+ * Numbers: 1, 2, 3 ... over the whole repository, decimal without leading zeros.
  *
- * forgotten/<number> or forgotten/<first>-<last>, payload: JSON {"by":host,"time":"...Z"}
- * tags/<number>-<n>, payload: JSON {"tags":["a","b"]}: the whole set; the highest n wins
- * condemned/<32 hex>, payload: JSON {"packs":["<32 hex>",...],"time":"...Z"}
- * running/<run, 16 hex>-<n>, payload: JSON {"boot":..., "host":..., "kind":"backup"|"prune",
- *   "pid":n, "pid_ns":n, "pid_start":n (optional), "run":..., "start":"...Z", "stores":[...],
- * "time":"...Z"}
+ * Records, payload JSON:
+ *   forgotten/<number> or forgotten/<first>-<last>   {"by":host,"time":"...Z"}
+ *   tags/<number>-<n>         {"tags":["a","b"]}: the whole set; the highest n wins
+ *   condemned/<32 hex>        {"packs":["<32 hex>",...],"time":"...Z"}
+ *   running/<run, 16 hex>-<n> {"boot":...,"host":...,"kind":"backup"|"prune","pid":n,"pid_ns":n,
+ *                             "pid_start":n (optional),"run":...,"start":"...Z","stores":[...],
+ *                             "time":"...Z"}
  */
 #ifndef BAK_OBJECTS_SNAPSHOT_H
 #define BAK_OBJECTS_SNAPSHOT_H

@@ -5,30 +5,41 @@
  * Tree objects lie one behind another in tree segments, each with a prefix:
  *   0  u8   kind: 1 span node, 2 inner node, 3 folder page, 4 page of first names, 5 link page,
  *           6 page of first link numbers
- *   1  u32  length of the payload      5  payload
+ *   1  u32  length of the payload
+ *   5       payload
  * A reference (struct bak_ref) names the object with its prefix. Inside a payload a reference is:
  *   varint number in the payload's run table, varint counter, varint off, varint len
  * and a run table is: varint n, n times 12 bytes.
  *
  * Span node, payload:
- *   u8 version = 1
- *   varint span length (raw bytes)       16  keyed hash (below)
- *   varint scatter: bytes of this node's and its predecessors' extent lists since the span was last
- *           written whole
+ *   u8      version = 1
+ *   varint  span length (raw bytes)
+ *   16      keyed hash (below)
+ *   varint  scatter: bytes of this node's and its predecessors' extent lists since the span was
+ *           last written whole
  *   run table
- *   varint n_segments; each: varint run number, varint counter, varint bytes used (each byte
- * counted once) varint n_chunks, varint n_extents u8 codec of the columns (0 stored, 1 zstd),
- * varint raw length, varint stored length, columns: chunk lengths: varint each extents, first
- * column: varint each: 0 hole, 1 zeros, 2 + number in the table of segments second: zigzag each
- * (only of kind bytes): offset minus where the last extent in the same segment ended (0 at first)
- *       third: varint each: length
- *   Chunks and holes or zeros follow one another in the span; each hole or zeros extent ends a
- * chunk. Keyed hash: HMAC-SHA256(id key, for each in order: u8 0 and 16 bytes hash of a chunk; or
- * u8 1 (hole) or u8 2 (zeros) and u64 length), its first 16 bytes. A chunk's hash is the first 16
- * bytes of HMAC-SHA256(id key, its bytes).
+ *   varint  n_segments; each: varint run number, varint counter, varint bytes used (each byte once)
+ *   varint  n_chunks
+ *   varint  n_extents
+ *   u8      codec of the columns (0 stored, 1 zstd)
+ *   varint  raw length of the columns
+ *   varint  stored length
+ *   columns, one behind another:
+ *     chunk lengths: varint each
+ *     extents, where: varint each: 0 hole, 1 zeros, 2 + number in the table of segments
+ *     extents, from: zigzag each (of bytes only): offset minus where the last extent in the same
+ *       segment ended (0 at first)
+ *     extents, length: varint each
+ * Chunks and holes or zeros follow one another in the span; each hole or zeros extent ends a chunk.
+ * Keyed hash: the first 16 bytes of HMAC-SHA256(id key, in order: u8 0 and the hash of a chunk; or
+ *   u8 1 (hole) or u8 2 (zeros) and u64 length). A chunk's hash is the first 16 bytes of
+ *   HMAC-SHA256(id key, its bytes).
  *
- * Inner node, payload: u8 version = 1, run table, varint n; each: u8 kind (0 hole, 1 zeros, 2 span
- *   node, 3 inner node), varint length in the file; kinds 2 and 3: reference.
+ * Inner node, payload:
+ *   u8      version = 1
+ *   run table
+ *   varint  n; each: u8 kind (0 hole, 1 zeros, 2 span node, 3 inner node), varint length in the
+ *           file, and for kinds 2 and 3 a reference
  */
 #ifndef BAK_OBJECTS_SPAN_H
 #define BAK_OBJECTS_SPAN_H

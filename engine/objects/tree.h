@@ -2,32 +2,46 @@
  * Folders as tree objects: pages of entries, pages of first names above them, and the link table in
  * the same shape. Codec only.
  *
- * Folder page, payload: u8 version = 1, run table, varint n; each entry, sorted by name as bytes:
- *   varint name length, name
- *   u8 type: 1 file, 2 folder, 3 symlink, 4 FIFO, 5 character device, 6 block device, 7 socket
- * (never written), + 0x80 when the inode stands in the link table linked: varint link number else:
- * inode (below) Inode: varint mode (the 12 permission bits), varint uid, varint gid, zigzag mtime
- * seconds, varint ns, zigzag ctime seconds, varint ns, varint ino, u8 flags (BAK_INODE_*
- * below), varint length of the xattr block, the block: (varint length,
- * name, varint length, value) until its end, sorted by name; then by type file: varint size; size >
- * 0: 32 bytes SHA-256, u8 content kind (enum bak_content_kind; extents: u8 extent kind, and for
- * bytes varint run, varint counter, varint off; a single extent is as long as the file; others:
- * reference) folder: totals; entries > 0: reference to its top page symlink: varint length, target
- * devices: varint major, varint minor Totals: varint entries, regular files, escaped files, bytes,
- * length of checksum lines.
+ * Each payload begins with u8 version = 1, run table (span.h), varint n; then n times
+ *   folder page, sorted by name as bytes:
+ *     varint length, name
+ *     u8 type: 1 file, 2 folder, 3 symlink, 4 FIFO, 5 character device, 6 block device, 7 socket
+ *       (never written); + 0x80 when the inode stands in the link table
+ *     linked: varint link number; else the inode
+ *   page of first names:
+ *     varint length, first name below
+ *     reference (to a folder page or another page of first names)
+ *     totals
+ *   link page, sorted by number:
+ *     varint number (difference from the last)
+ *     varint count of names in the snapshot
+ *     u8 type, inode
+ *   page of first link numbers:
+ *     varint first number (difference from the last)
+ *     reference
+ *     varint links below
  *
- * Page of first names, payload: u8 version = 1, run table, varint n; each line: varint length,
- * first name below it, reference (to a folder page or another page of first names), totals. Link
- * page: u8 version = 1, run table, varint n; each, sorted by number: varint number (difference from
- * the last), varint count of names in the snapshot, u8 type, inode. Page of first link numbers: u8
- * version = 1, run table, varint n; each line: varint first number (difference), reference, varint
- * links below it.
+ * Inode:
+ *   varint mode (the 12 permission bits), varint uid, varint gid
+ *   zigzag mtime seconds, varint ns, zigzag ctime seconds, varint ns
+ *   varint ino, u8 flags (BAK_INODE_* below)
+ *   varint length of the xattr block; the block: (varint length, name, varint length, value) until
+ *     its end, sorted by name
+ *   then by type
+ *     file     varint size; if not 0: 32 SHA-256, u8 content kind (enum bak_content_kind), and
+ *              for one extent (as long as the file): u8 extent kind, for bytes also varint run,
+ *              varint counter, varint off; for others: reference
+ *     folder   totals; entries > 0: reference to its top page
+ *     symlink  varint length, target
+ *     devices  varint major, varint minor
  *
- * Totals count what lies under a reference: `entries` all names at any depth; `files` the names of
- * regular files that have a SHA-256, hard-linked ones included; `bytes` the sizes of regular files
- * that are not hard-linked (those are counted in the snapshot, once); `sums_len` the length of the
- * files' lines in a SHA256SUMS relative to that folder, `escaped` how many of them begin with a
- * backslash (GNU escaping: names with backslash, newline or CR).
+ * Totals are five varints that count what lies under a reference:
+ *   entries   all names at any depth
+ *   files     names of regular files that have a SHA-256, hard-linked ones included
+ *   escaped   how many of their checksum lines begin with a backslash (GNU escaping: names with
+ *             backslash, newline or CR)
+ *   bytes     sizes of regular files that are not hard-linked (those: once, in the snapshot)
+ *   sums_len  length of the files' lines in a SHA256SUMS relative to that folder
  *
  * Preorder numbers: a folder's own number is p; its first entry's is p + 1; the next entry's is
  * that of the one before plus 1 plus its totals.entries.

@@ -4,8 +4,8 @@
  *
  * Index: <cache dir>/<repository id>/index.sqlite. State (what the repository does not say: highest
  * number seen, jobs, damage found): <state dir>/<repository id>/.
- *   cache dir: $XDG_CACHE_HOME/bakfs, ~/.cache/bakfs, for root without XDG_CACHE_HOME
- * /var/cache/bakfs state dir: $XDG_STATE_HOME/bakfs, ~/.local/state/bakfs, for root /var/lib/bakfs
+ *   cache dir: $XDG_CACHE_HOME/bakfs, else for root /var/cache/bakfs, else ~/.cache/bakfs
+ *   state dir: $XDG_STATE_HOME/bakfs, else for root /var/lib/bakfs, else ~/.local/state/bakfs
  *
  * Threads: a struct bak_repo may be used from several threads.
  */
