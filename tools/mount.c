@@ -24,12 +24,15 @@ const struct bak_option bak_options_mount[] = {
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
+
+#define TOLD 1024u
 
 struct mounting {
 	struct bak_tool *tool;
@@ -41,6 +44,7 @@ struct mounting {
 	char *job_argv[7];
 	char *program;
 	struct bak_mount_store *stores;
+	atomic_uint_fast64_t told[TOLD]; /* damaged copies that were logged */
 };
 
 /* ---- the log ---- */
@@ -68,11 +72,23 @@ static void on_log(void *ctx, int priority, const char *line)
 		bak_tool_note(m->tool, "%s", line);
 }
 
+/* True the first time; the kernel asks again for each page of what it could not read. */
+static bool first_time(struct mounting *m, const struct bak_seg_copy *copy)
+{
+	uint64_t place;
+
+	memcpy(&place, copy->pack, sizeof(place)); /* random, as pack ids are */
+	place ^= copy->off * UINT64_C(0x9e3779b97f4a7c15);
+	return atomic_exchange(&m->told[place % TOLD], place) != place;
+}
+
 /* A copy of a segment did not open; whether a second one served is said by who read it. */
 static void on_damaged(void *ctx, const struct bak_seg_copy *copy, const char *why)
 {
 	char pack[2 * BAK_PACK_ID_BYTES + 1], line[256];
 
+	if (!first_time(ctx, copy))
+		return;
 	bak_hex(pack, copy->pack, BAK_PACK_ID_BYTES);
 	snprintf(line, sizeof(line), "damaged: pack %s at %" PRIu64 ": %s", pack, copy->off, why);
 	on_log(ctx, LOG_WARNING, line);
