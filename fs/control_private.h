@@ -1,6 +1,7 @@
 /*
- * What control.c (rooms, uploads, triggers), control_files.c (status, wait, log) and control_jobs.c
- * (starting and watching jobs) share. A room is the folder of one store.
+ * What the files of /restore share: control.c (rooms, look-ups, listings), control_names.c,
+ * control_open.c, control_rules.c, control_files.c (status, wait, log) and control_jobs.c (starting
+ * and watching jobs). A room is the folder of one store.
  *
  * One lock guards everything here and all nodes; contents of files have locks of their own, taken
  * while it is held or without it, never the other way round.
@@ -97,14 +98,49 @@ struct bak_control {
 	bool stop;
 };
 
+/* All below: the lock is held. */
+
 /* control.c */
 struct bak_spot bak_control_spot(struct bak_control *c, uint64_t ino);
+/* Only who mounted, and the superuser, may come here, whatever the kernel checks. */
+bool bak_control_allowed(const struct bak_control *c, fuse_req_t req);
+/* A folder in which names are made and removed. */
+struct bak_control_dir {
+	struct bak_room *room;
+	struct bak_unode *node; /* NULL: the store's own folder */
+	struct bak_dirmap *map;
+};
+/* 0 or an errno. */
+int bak_control_dir_of(struct bak_control *c, fuse_req_t req, uint64_t ino,
+		       struct bak_control_dir *out);
+struct bak_unode *bak_control_child(const struct bak_control_dir *dir, const char *name);
+/* A child or a control file: 0 or ENOENT. */
+int bak_control_find(struct bak_control_dir *dir, const char *name, struct bak_spot *out);
+bool bak_control_in_trigger(const struct bak_control_dir *dir);
+void bak_control_entry(struct bak_unode *node, struct fuse_entry_param *out);
+
+/* control_names.c: a new upload or trigger, not open yet. Lets the lock go while it asks a
+ * snapshot. */
+int bak_control_make_file(struct bak_control *c, fuse_req_t req, uint64_t parent, const char *name,
+			  mode_t mode, int open_flags, struct bak_unode **out);
+
+/* control_open.c */
+void bak_control_open_free(struct bak_control *c, struct bak_open *open);
+
+/* control_rules.c */
+
+/* Why an item was not accepted, for `status`. */
+void bak_control_refused(struct bak_item *item, const char *why);
 /* Takes an item's name away, with all below it. */
 void bak_control_forget(struct bak_control *c, struct bak_item *item);
-/* Why it was not accepted, for `status`. */
-void bak_control_refused(struct bak_item *item, const char *why);
+/* Whether a signal ends this process. */
+bool bak_control_killed(pid_t pid);
+/* The verdict, and for a bad one its reason in the room's `refused`. 0 or an errno. */
+int bak_control_facts(struct bak_unode *node, struct bak_content_facts *out);
+/* Does what was decided about an item: 0 or an errno. */
+int bak_control_do(struct bak_control *c, struct bak_item *item, struct bak_decision d);
 
-/* control_jobs.c; the lock is held for all of them. */
+/* control_jobs.c */
 
 /* Starts a job of an item: 0 or an errno, the reason in the room's `refused`. */
 int bak_control_fire(struct bak_control *c, struct bak_item *item);
@@ -118,7 +154,7 @@ int bak_control_adopt(struct bak_control *c, struct bak_error *err);
 void *bak_control_main(void *control);
 void bak_control_jobs_free(struct bak_control *c);
 
-/* control_files.c; the lock is held. */
+/* control_files.c */
 int bak_control_status_text(struct bak_control *c, const struct bak_room *room,
 			    struct bak_buf *out);
 int bak_control_result_text(struct bak_control *c, const struct bak_room *room,
