@@ -85,7 +85,7 @@ cleanup()
 	for folder in "$work"/mnt*; do
 		# A dead mount is no mountpoint(1) any more, but is still listed.
 		! grep -q " $folder " /proc/self/mountinfo || umount "$folder" 2>/dev/null ||
-			fusermount3 -u "$folder" 2>/dev/null || umount -l "$folder"
+			fusermount3 -u "$folder" 2>/dev/null || umount -l "$folder" 2>/dev/null || true
 	done
 	rm -rf "$work"
 }
