@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FIRST_OFF (BAK_DIR_FIRST + 1)
@@ -127,14 +128,20 @@ int bak_view_attr(struct bak_fs *fs, const struct bak_catalog *cat, struct bak_v
 
 /* --- contents --- */
 
-static int run_manifest(struct bak_fs *fs, const struct bak_cat_run *run, uint64_t off, size_t len,
+static int run_manifest(struct bak_fs *fs, const struct bak_catalog *cat,
+			const struct bak_cat_run *run, uint64_t off, size_t len,
 			struct bak_buf *out, uint64_t *out_size)
 {
 	if (bak_text_get(fs, run->manifest_ino, off, len, out, out_size, NULL))
 		return 0;
 	struct bak_error err = BAK_ERROR_INIT;
 	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
-	if (bak_run_manifest(fs->repo, run->id, &text, &err) < 0)
+	BAK_AUTO(bak_free_ptr) uint64_t *numbers = malloc(run->n_snaps * sizeof *numbers);
+	if (!numbers)
+		return ENOMEM;
+	for (uint32_t i = 0; i < run->n_snaps; i++)
+		numbers[i] = cat->snaps[run->snaps[i]].number;
+	if (bak_run_manifest(fs->repo, run->id, numbers, run->n_snaps, &text, &err) < 0)
 		return bak_damage(fs, NULL, (struct bak_ino){.range = BAK_RANGE_VIRTUAL}, &err);
 	int no = bak_text_keep(fs, run->manifest_ino, &text);
 	if (no)
@@ -158,7 +165,7 @@ int bak_view_size(struct bak_fs *fs, const struct bak_catalog *cat, struct bak_v
 		*out = BAK_STAMP_LEN;
 		return 0;
 	case BAK_V_RUN_MANIFEST:
-		return run_manifest(fs, &cat->runs[node.index], 0, 0, NULL, out);
+		return run_manifest(fs, cat, &cat->runs[node.index], 0, 0, NULL, out);
 	case BAK_V_RUN_SUMS:
 		for (uint32_t i = 0; i < cat->runs[node.index].n_snaps; i++)
 			*out += sums_size(cat, &cat->snaps[cat->runs[node.index].snaps[i]], false);
@@ -237,7 +244,7 @@ int bak_view_text(struct bak_fs *fs, const struct bak_catalog *cat, struct bak_v
 	const struct bak_cat_snap *snap;
 	switch (node.kind) {
 	case BAK_V_RUN_MANIFEST:
-		return run_manifest(fs, &cat->runs[node.index], off, len, out, &size);
+		return run_manifest(fs, cat, &cat->runs[node.index], off, len, out, &size);
 	case BAK_V_RUN_SUMS:
 		return run_sums(fs, cat, &cat->runs[node.index], off, len, out);
 	case BAK_V_SNAP_MANIFEST:

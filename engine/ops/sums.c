@@ -172,9 +172,8 @@ struct run {
 	int64_t stamp;
 };
 
-static int run_row(void *ctx, const struct bak_snapshot_row *row)
+static int run_row(struct run *run, const struct bak_snapshot_row *row)
 {
-	struct run *run = ctx;
 	char stamp[BAK_STAMP_LEN + 1];
 	if (strcmp(row->run, run->id) != 0)
 		return 0;
@@ -222,8 +221,23 @@ static json_t *run_json(const struct run *run, json_t *missing)
 			 run->added);
 }
 
-int bak_run_manifest(struct bak_repo *repo, const char *run_id, struct bak_buf *out,
-		     struct bak_error *err)
+/* A snapshot that was forgotten meanwhile is passed over. */
+static int run_rows(struct bak_index *index, const uint64_t *numbers, size_t n, struct run *run,
+		    struct bak_error *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		BAK_AUTO(bak_snapshot_row_release) struct bak_snapshot_row row = {0};
+		int rc = bak_index_snapshot(index, numbers[i], &row, err);
+		if (rc < 0)
+			return -1;
+		if (rc == 1 && !row.forgotten && run_row(run, &row) < 0)
+			return bak_error_nomem(err);
+	}
+	return 0;
+}
+
+int bak_run_manifest(struct bak_repo *repo, const char *run_id, const uint64_t *numbers, size_t n,
+		     struct bak_buf *out, struct bak_error *err)
 {
 	struct run run = {.id = run_id, .stores = json_object()};
 	json_t *missing = json_array(), *json = NULL;
@@ -231,7 +245,7 @@ int bak_run_manifest(struct bak_repo *repo, const char *run_id, struct bak_buf *
 	int rc = -1;
 	if (!run.stores || !missing)
 		bak_error_nomem(err);
-	else if (bak_index_each_snapshot(bak_repo_index(repo), NULL, run_row, &run, err) < 0 ||
+	else if (run_rows(bak_repo_index(repo), numbers, n, &run, err) < 0 ||
 		 (run.first && missing_stores(repo, &run, missing, err) < 0))
 		rc = -1;
 	else if (run.first == 0)

@@ -18,9 +18,9 @@ int bak_sums_text(const struct bak_tree *tree, const char *prefix, struct bak_bu
 int bak_sums_range(const struct bak_tree *tree, const char *prefix, uint64_t off, size_t len,
 		   struct bak_buf *out, struct bak_error *err);
 
-/* manifest.json of a run, put together from the snapshots there are: appended to out. Names the
- * stores that it set out to do and that are missing. */
-int bak_run_manifest(struct bak_repo *repo, const char *run, struct bak_buf *out,
-		     struct bak_error *err);
+/* manifest.json of a run, put together from those of its snapshots that there are: appended to out.
+ * Names the stores that it set out to do and that are missing. */
+int bak_run_manifest(struct bak_repo *repo, const char *run, const uint64_t *numbers, size_t n,
+		     struct bak_buf *out, struct bak_error *err);
 
 #endif
