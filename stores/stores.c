@@ -35,9 +35,6 @@ const struct bak_store_option bak_store_common_options[] = {
 	 .kind = BAK_OPTION_BOOL,
 	 .fallback = "no",
 	 .help = "accept dumps that name another database than this store's"},
-	{.name = "spool",
-	 .kind = BAK_OPTION_PATH,
-	 .help = "folder for temporary copies, where a server insists on one"},
 	{.name = NULL},
 };
 

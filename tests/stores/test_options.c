@@ -83,7 +83,6 @@ static void test_look_ups(void **state)
 	assert_true(bak_store_get_bool(conf, "one_file_system"));
 	assert_string_equal(bak_store_get(conf, "restore"), "yes");
 	assert_int_equal(bak_store_get_number(conf, "level"), 3);
-	assert_null(bak_store_get(conf, "spool"));
 	assert_null(bak_store_get(conf, "uri")); /* another driver's */
 	drop(conf);
 
