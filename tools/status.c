@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -122,6 +123,25 @@ static int newer(const struct dirent **a, const struct dirent **b)
 		      (*a)->d_name + strlen((*a)->d_name) - JOB_TAIL);
 }
 
+static bool is_over(const char *state)
+{
+	return !strcmp(state, "done") || !strcmp(state, "failed") || !strcmp(state, "cancelled");
+}
+
+/* A job whose process is gone says for ever what it did last. */
+static void settle_dead(json_t *job)
+{
+	const char *state = json_string_value(json_object_get(job, "state"));
+	json_int_t pid = json_integer_value(json_object_get(job, "pid"));
+	char why[128];
+
+	if (!state || is_over(state) || pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+		return;
+	snprintf(why, sizeof(why), "the job's process ended while it was %s", state);
+	json_object_set_new(job, "error", json_string(why));
+	json_object_set_new(job, "state", json_string("failed"));
+}
+
 /* A job that cannot be read is one that another process is about to replace or remove. */
 static int gather_jobs(struct status *status, struct bak_error *err)
 {
@@ -140,6 +160,8 @@ static int gather_jobs(struct status *status, struct bak_error *err)
 
 		if (i < JOBS_SHOWN && asprintf(&path, "%s/%s", folder, names[i]->d_name) >= 0)
 			job = json_load_file(path, 0, NULL);
+		if (job)
+			settle_dead(job);
 		if (job)
 			json_array_append_new(status->jobs, job);
 		free(names[i]);

@@ -137,7 +137,8 @@ kill -KILL "$pid"
 ends_with held '^failed: .*ended while it was restoring'
 until_true state_is held idle
 grep -q '^error: .*ended while' $held/status
-jq -e '.state == "failed"' "$(ls home/state/bakfs/*/jobs/held-*.json | tail -1)" >/dev/null
+is_failed() { jq -e '.state == "failed"' "$(ls home/state/bakfs/*/jobs/held-*.json | tail -1)" >/dev/null; }
+until_true is_failed
 is "$(cat mnt/latest/held/dump)" one
 exec 7<>gate # the restore command of the killed job still waits there
 echo go >&7

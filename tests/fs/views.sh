@@ -22,6 +22,7 @@ setup_repository <<-END
 END
 expect 0 . bakfs backup --type daily
 first=$(bakfs list --json | jq -r '[.snapshots[] | select(.store == "src")][0].stamp')
+first_run=$(bakfs list --json | jq -r '[.snapshots[] | select(.store == "src")][0].run_stamp')
 echo three >src/b
 expect 0 . bakfs backup src
 second=$(bakfs list --json | jq -r '[.snapshots[] | select(.store == "src")][-1].stamp')
@@ -42,8 +43,8 @@ check_tree()
 	is "$(ls mnt/by-store/src | tr '\n' ' ')" \
 		"$first $first.json $first.sha256 $second $second.json $second.sha256 latest "
 	is "$(readlink mnt/by-store/src/latest)" "$second"
-	day=${first:0:4}-${first:4:2}-${first:6:2}
-	is "$(ls "mnt/by-date/$day/${first:9:6}Z-daily" | tr '\n' ' ')" \
+	day=${first_run:0:4}-${first_run:4:2}-${first_run:6:2}
+	is "$(ls "mnt/by-date/$day/${first_run:9:6}Z-daily" | tr '\n' ' ')" \
 		'SHA256SUMS empty manifest.json src web '
 	is "$(ls "mnt/by-date/$day/${second:9:6}Z-manual" | tr '\n' ' ')" \
 		'SHA256SUMS manifest.json src '

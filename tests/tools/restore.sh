@@ -73,6 +73,15 @@ expect 0 'rolled back' bakfs rollback app --yes
 is "$(count)" 1
 expect 0 . bakfs --json restore app@latest -y # the pre-restore snapshot is not latest
 is "$(count)" 3
+job=$(ls home/state/bakfs/*/jobs/app-*.json | tail -n 1)
+(exit 0) &
+gone=$!
+wait $gone
+jq --argjson pid $gone '.pid = $pid | .state = "restoring"' "$job" >job.new
+mv job.new "$job"
+expect 0 . bakfs --json status # a job that died is no job that runs
+json '.jobs[0].state' failed
+json '.jobs[0].error' "the job's process ended while it was restoring"
 echo changed >docs/a
 expect 0 . bakfs restore docs@latest --yes
 is "$(cat docs/a)" a
