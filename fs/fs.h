@@ -9,7 +9,7 @@
 #ifndef BAK_FS_FS_H
 #define BAK_FS_FS_H
 
-#include "engine/content/reader.h"
+#include "engine/content/recheck.h"
 #include "fs/catalog.h"
 #include "fs/ino.h"
 #include "fs/mount.h"
@@ -44,8 +44,9 @@ struct bak_fs {
 	const char *mount_point; /* real path */
 	uid_t uid;               /* who mounted: owner of all that is ours */
 	gid_t gid;
-	int64_t mounted; /* UTC */
-	bool no_open;    /* the kernel need not ask before it reads */
+	int64_t mounted;            /* UTC */
+	bool no_open;               /* the kernel need not ask before it reads */
+	struct bak_recheck recheck; /* with verify=full */
 	atomic_uint_fast64_t damaged_reads;
 	atomic_uint_fast64_t damage_seen[256]; /* hashes of lines that were logged */
 };

@@ -43,6 +43,18 @@ static void reply_slices(fuse_req_t req, const struct bak_slices *slices)
 	reply_gathered(req, slices, total);
 }
 
+static int get_slices(struct bak_fs *fs, const struct bak_inode *inode, uint64_t off, size_t len,
+		      struct bak_slices *out, struct bak_error *err)
+{
+	if (off >= inode->size)
+		return 0;
+	if (fs->conf->verify_full &&
+	    bak_recheck_range(&fs->recheck, fs->source, bak_repo_ring(fs->repo), inode, off, len,
+			      err) < 0)
+		return -1;
+	return bak_read_slices(fs->source, &inode->content, inode->size, off, len, out, err);
+}
+
 void bak_read_reply(struct bak_fs *fs, fuse_req_t req, uint64_t ino, size_t size, off_t off)
 {
 	struct bak_place place;
@@ -56,9 +68,7 @@ void bak_read_reply(struct bak_fs *fs, fuse_req_t req, uint64_t ino, size_t size
 	struct bak_error err = BAK_ERROR_INIT;
 	if (inode->type != BAK_TYPE_FILE)
 		no = inode->type == BAK_TYPE_DIR ? EISDIR : EINVAL;
-	else if ((uint64_t)off < inode->size &&
-		 bak_read_slices(fs->source, &inode->content, inode->size, (uint64_t)off, size,
-				 &slices, &err) < 0)
+	else if (get_slices(fs, inode, (uint64_t)off, size, &slices, &err) < 0)
 		no = bak_damage(fs, &place.snap->tree, place.at, &err);
 	if (no)
 		fuse_reply_err(req, no);

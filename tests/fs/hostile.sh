@@ -98,7 +98,7 @@ END
 expect 0 'snapshot 1' bakfs backup
 "$DESCRIBE" src >source.txt
 
-for options in '' '-o ro'; do
+for options in '' '-o ro' '-o ro,verify=full'; do
 	mount_it $options
 	# rsync would read a terabyte of holes for an hour, and neither it nor tar goes beyond
 	# PATH_MAX: these are compared below.
@@ -115,7 +115,7 @@ for options in '' '-o ro'; do
 	(cd mnt/latest && grep -v pppp src.sha256 | sha256sum -c --quiet) || fail "sums"
 	is "$(grep -c . mnt/latest/src.sha256)" "$(($(find src -type f -printf x | wc -c) - 1))"
 	# A copy out is what was saved.
-	if [ "$options" ]; then
+	if [ "$options" = '-o ro' ]; then
 		keep=(--xattrs --xattrs-include='*' --acls --numeric-owner)
 		mkdir copy
 		tar -C mnt/latest/src "${keep[@]}" --exclude='./ppp*' -Sc . 2>tar.log |
