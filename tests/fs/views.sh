@@ -178,3 +178,33 @@ unmount_it
 mount_it -o ro,uid=1234,gid=4321,umask=027
 is "$(stat -c '%u:%g %a' mnt/latest/src/a)" "1234:4321 640"
 unmount_it
+
+# Other people: only with allow_other; with `owner` as the stored permissions say; never in /restore.
+if [ $EUID = 0 ]; then
+	chmod 755 . src src/sub
+	chmod 600 src/a
+	setfacl -m u:65534:r src/sub/linked 2>/dev/null || true # the same file as src/a
+	chmod 600 src/b
+	expect 0 . bakfs backup src
+	nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+	mount_it
+	expect 2 'Permission denied' "${nobody[@]}" ls mnt/latest
+	unmount_it
+	mount_it -o allow_other
+	is "$("${nobody[@]}" cat mnt/latest/src/b)" three
+	expect 2 'Permission denied' "${nobody[@]}" ls mnt/restore
+	expect 2 'Permission denied' "${nobody[@]}" ls mnt/restore/src
+	expect 1 'Permission denied' "${nobody[@]}" cat mnt/restore/src/status
+	expect 1 'Permission denied' "${nobody[@]}" touch mnt/restore/src/latest
+	expect 1 'Permission denied' "${nobody[@]}" mkdir mnt/restore/src/new
+	is "$(grep -c '^job: ' mnt/restore/src/status || true)" 0
+	unmount_it
+	mount_it -o ro,allow_other,owner
+	expect 1 'Permission denied' "${nobody[@]}" cat mnt/latest/src/b
+	expect 1 'Permission denied' "${nobody[@]}" cat mnt/latest/src.json
+	"${nobody[@]}" cat mnt/status >/dev/null
+	if getfacl -cn src/a 2>/dev/null | grep -q 'user:65534:r'; then
+		is "$("${nobody[@]}" cat mnt/latest/src/a)" one
+	fi
+	unmount_it
+fi
