@@ -50,14 +50,12 @@ for i in {1..60}; do ln plain "links/$i"; done
 
 # Other kinds of files, and bits.
 mkfifo fifo
-touch setuid setgid sticky unreadable
+touch setuid setgid sticky
 chmod 4755 setuid
 chmod 2755 setgid
 chmod 1644 sticky
 mkdir -m 1777 sticky-dir
 mkdir -m 2755 setgid-dir
-mkdir -m 0 closed
-chmod 0 unreadable
 touch -d '1901-12-14 00:00:01.123456789 UTC' old
 touch -d '2200-01-01 00:00:00.999999999 UTC' future
 touch -d '@0' epoch
@@ -72,6 +70,9 @@ if setfattr -n user.test -v value plain 2>/dev/null; then
 	setfattr -n user.linked -v l megabytes
 fi
 if [ $EUID = 0 ]; then
+	mkdir -m 0 closed
+	touch unreadable
+	chmod 0 unreadable
 	mknod char c 1 3
 	mknod block b 7 200
 	chown 12345:54321 one
