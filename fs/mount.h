@@ -39,6 +39,7 @@ struct bak_mount_conf {
 	unsigned restore_delay_s;
 	const char *spool_dir; /* NULL: the repository's tmp/ */
 	bool read_only, foreground, allow_other;
+	bool verify_full;
 	bool owner;                     /* enforce stored permissions (default_permissions) */
 	long long uid, gid, umask;      /* -1: as stored */
 	const char *only_store;         /* store=: NULL for all */

@@ -207,6 +207,7 @@ static int serve(struct mounting *m, struct bak_error *err)
 		.read_only = m->options.read_only,
 		.foreground = m->foreground,
 		.allow_other = m->options.allow_other,
+		.verify_full = m->options.verify_full,
 		.owner = m->options.owner,
 		.uid = m->options.uid,
 		.gid = m->options.gid,

@@ -19,6 +19,7 @@ const struct bak_option bak_suboptions_mount[] = {
 	{0, "store", "NAME", "show only this store", false},
 	{0, "snapshot", "ID", "show only this snapshot", false},
 	{0, "cache", "SIZE", "memory for decoded segments, such as 256M", false},
+	{0, "verify", "full", "prove every byte again while reading", false},
 	{0, "log", "FILE", "as --log, for fstab", false},
 	{0, "key_file", "FILE", "as --key-file, for fstab", false},
 	{0, "password_file", "FILE", "as --password-file, for fstab", false},
@@ -117,6 +118,10 @@ static int set_value(struct bak_mount_options *options, const char *name, const 
 		return set_text(&options->password_file, value, err);
 	if (!strcmp(name, "cache") && bak_parse_size(value, &options->cache_bytes))
 		return 0;
+	if (!strcmp(name, "verify") && !strcmp(value, "full")) {
+		options->verify_full = true;
+		return 0;
+	}
 	if (is_ignored(name))
 		return 0;
 	return bak_error_set(err, BAK_USAGE, "-o %s=%s: unknown option or value", name, value);

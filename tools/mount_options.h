@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 struct bak_mount_options {
-	bool read_only, allow_other, owner;
+	bool read_only, allow_other, owner, verify_full;
 	long long uid, gid, umask;                               /* -1: as stored */
 	uint64_t cache_bytes;                                    /* 0: the configuration's */
 	char *store, *snapshot, *log, *key_file, *password_file; /* owned, may be NULL */
