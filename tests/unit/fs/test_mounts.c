@@ -20,8 +20,12 @@ static void test_find(void **state)
 	assert_int_equal(bak_mounts_of("/proc/self", &info, &err), 1);
 	assert_string_equal(info.point, "/proc");
 	bak_mount_info_release(&info);
-	assert_int_equal(bak_mounts_of("/procession", &info, &err), 1);
-	assert_string_equal(info.point, "/");
+	/* In a chroot nothing may be mounted on "/". */
+	int root = bak_mounts_at("/", &info, &err);
+	bak_mount_info_release(&info);
+	assert_int_equal(bak_mounts_of("/procession", &info, &err), root);
+	if (root == 1)
+		assert_string_equal(info.point, "/");
 	bak_mount_info_release(&info);
 }
 
