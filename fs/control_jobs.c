@@ -359,7 +359,8 @@ static bool job_look(struct bak_control *c, struct bak_job *job)
 	struct bak_job_info info;
 	bool gone = process_gone(job, how, sizeof how);
 	bool known = bak_job_load(c->jobs_dir, job->info.id, &info, &err) > 0;
-	if (gone && !job->ended && (!known || info.died)) {
+	/* It may have died between the two looks: what the second one saw is what counts. */
+	if (!job->ended && (known ? info.died : gone)) {
 		job_died(c, job, how);
 		known = bak_job_load(c->jobs_dir, job->info.id, &info, &err) > 0;
 	}
