@@ -63,6 +63,9 @@ void bak_matcher_free(struct bak_matcher *m)
 	free(m);
 }
 
+/* Anchors of the file before stay in the table: clearing it for each of many small files would cost
+ * more than to read them, and a wrong anchor does no harm, since bytes are compared before they
+ * match. */
 void bak_matcher_begin(struct bak_matcher *m, const struct bak_content *content, uint64_t size)
 {
 	m->size = content ? size : 0;
@@ -71,7 +74,6 @@ void bak_matcher_begin(struct bak_matcher *m, const struct bak_content *content,
 	m->shift = 0;
 	m->missed = 0;
 	m->from = m->to = 0;
-	memset(m->table, 0, sizeof *m->table << TABLE_BITS);
 }
 
 /* --- the window --- */
