@@ -262,20 +262,25 @@ static bool is_object(const struct bak_buf *text)
 	return good;
 }
 
+void bak_forgotten_name(const struct bak_range *range, char out[BAK_FORGOTTEN_NAME_LEN])
+{
+	int n = snprintf(out, BAK_FORGOTTEN_NAME_LEN, "forgotten/%llu",
+			 (unsigned long long)range->first);
+	if (range->first != range->last)
+		snprintf(out + n, (size_t)(BAK_FORGOTTEN_NAME_LEN - n), "-%llu",
+			 (unsigned long long)range->last);
+}
+
 /* A record counts only if it opens: who cannot seal cannot hide a snapshot. 1, 0, -1. */
 static int forget_range(struct bak_repo *repo, const struct bak_range *range, bool *changed,
 			struct bak_error *err)
 {
 	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
-	char name[64];
+	char name[BAK_FORGOTTEN_NAME_LEN];
 	int rc = bak_index_has_forgotten(repo->index, range->first, range->last, err);
 	if (rc != 0)
 		return rc;
-	if (range->first == range->last)
-		snprintf(name, sizeof name, "forgotten/%llu", (unsigned long long)range->first);
-	else
-		snprintf(name, sizeof name, "forgotten/%llu-%llu", (unsigned long long)range->first,
-			 (unsigned long long)range->last);
+	bak_forgotten_name(range, name);
 	rc = bak_catalog_read(repo, name, &json, err);
 	if (rc <= 0 || !is_object(&json))
 		return rc < 0 ? -1 : 0;
@@ -302,6 +307,31 @@ static int apply_forgotten(struct bak_repo *repo, struct listing *l, bool *chang
 	repo->n_gone = n;
 	l->gone = NULL;
 	l->n_gone = 0;
+	return 0;
+}
+
+bool bak_catalog_is_forgotten(const struct bak_repo *repo, const struct bak_range *range)
+{
+	uint64_t from = range->first;
+	for (size_t i = 0; i < repo->n_gone && repo->gone[i].first <= from; i++) {
+		if (repo->gone[i].last >= range->last)
+			return true;
+		if (repo->gone[i].last >= from)
+			from = repo->gone[i].last + 1;
+	}
+	return false;
+}
+
+int bak_catalog_forgot(struct bak_repo *repo, const struct bak_range *range, struct bak_error *err)
+{
+	void *p = realloc(repo->gone, (repo->n_gone + 1) * sizeof *repo->gone);
+	if (!p)
+		return bak_error_nomem(err);
+	repo->gone = p;
+	if (bak_index_forget(repo->index, range->first, range->last, err) < 0)
+		return -1;
+	repo->gone[repo->n_gone++] = *range;
+	qsort(repo->gone, repo->n_gone, sizeof *repo->gone, range_cmp);
 	return 0;
 }
 

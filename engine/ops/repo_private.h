@@ -33,6 +33,10 @@ struct bak_repo {
 	size_t n_unreadable;
 };
 
+/* "forgotten/<first>", "forgotten/<first>-<last>" */
+#define BAK_FORGOTTEN_NAME_LEN 64
+void bak_forgotten_name(const struct bak_range *range, char out[BAK_FORGOTTEN_NAME_LEN]);
+
 /* Reads and writes <state dir>/highest. A state that cannot be written is no reason to fail. */
 void bak_state_load(struct bak_repo *repo);
 void bak_state_save(struct bak_repo *repo, uint64_t highest);
@@ -42,6 +46,10 @@ int bak_catalog_refresh_packs(struct bak_repo *repo, bool *changed, struct bak_e
 /* A small sealed record: 1, 0 when it is not there or not sealed by us, -1. */
 int bak_catalog_read(struct bak_repo *repo, const char *name, struct bak_buf *out,
 		     struct bak_error *err);
+/* Whether records that opened cover all of it. */
+bool bak_catalog_is_forgotten(const struct bak_repo *repo, const struct bak_range *range);
+/* A record of this very range was put just now. */
+int bak_catalog_forgot(struct bak_repo *repo, const struct bak_range *range, struct bak_error *err);
 /* Asked before anything is dropped from the index: the storage may just be away (not mounted). */
 int bak_catalog_still_there(struct bak_repo *repo, struct bak_error *err);
 
