@@ -3,6 +3,7 @@
  *
  * Consistency: what the command makes of it.
  */
+#include "stores/checkup.h"
 #include "stores/drivers.h"
 #include "stores/files.h"
 #include "stores/process.h"
@@ -85,6 +86,25 @@ static int command_probe(void *store, struct bak_store_probe *out, struct bak_er
 	/* Not the command: it may say more than a log should. */
 	*out = (struct bak_store_probe){.bytes = 0};
 	snprintf(out->target, sizeof out->target, "the commands of store %s", c->conf->name);
+	return 0;
+}
+
+static int command_doctor(void *store, const struct bak_checkup *checkup, struct bak_error *err)
+{
+	static const char *const options[] = {"dump", "restore_command", "counts"};
+	struct command *c = store;
+
+	(void)err;
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+		const char *command = bak_store_get(c->conf, options[i]);
+
+		if (command)
+			bak_checkup_command(checkup, options[i], command);
+	}
+	if (!checkup->quick && !bak_store_get(c->conf, "restore_command"))
+		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE,
+				 "set restore_command if bakfs is to put it back",
+				 "without restore_command it can only be restored with --to");
 	return 0;
 }
 
@@ -381,6 +401,7 @@ const struct bak_store_driver bak_store_command = {
 	.address_option = "dump",
 	.open = command_open,
 	.probe = command_probe,
+	.doctor = command_doctor,
 	.backup = command_backup,
 	.restore = command_restore,
 	.counts = command_counts,

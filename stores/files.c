@@ -5,6 +5,7 @@
  * stored with a flag and a warning; nothing ties several files to one moment.
  */
 #include "stores/files.h"
+#include "stores/checkup.h"
 #include "stores/drivers.h"
 
 #include <errno.h>
@@ -87,6 +88,16 @@ static int files_probe(void *store, struct bak_store_probe *out, struct bak_erro
 		return bak_error_sys(err, errno, "%s", files->path);
 	if (S_ISREG(st.st_mode))
 		out->bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int files_doctor(void *store, const struct bak_checkup *checkup, struct bak_error *err)
+{
+	struct bak_files *files = store;
+
+	(void)err;
+	if (bak_checkup_readable(checkup, files->path) && !checkup->quick)
+		bak_checkup_restorable(checkup, files->path);
 	return 0;
 }
 
@@ -176,6 +187,7 @@ const struct bak_store_driver bak_store_files = {
 	.address_option = "path",
 	.open = files_open,
 	.probe = files_probe,
+	.doctor = files_doctor,
 	.backup = files_backup,
 	.restore = files_restore,
 	.counts = files_counts,

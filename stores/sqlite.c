@@ -5,6 +5,7 @@
  * rollback mode they wait for its end.
  */
 #include "stores/sqlite.h"
+#include "stores/checkup.h"
 #include "stores/drivers.h"
 
 #include "stores/files.h"
@@ -70,6 +71,39 @@ static int sqlite_probe(void *store, struct bak_store_probe *out, struct bak_err
 	if (stat(s->path, &st) < 0)
 		return bak_error_sys(err, errno, "%s", s->path);
 	out->bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* It opens, is a database, and nobody holds it for long. */
+static void check_opens(struct bak_sqlite *s, const struct bak_checkup *checkup)
+{
+	struct bak_error why = BAK_ERROR_INIT;
+	sqlite3 *db = NULL;
+	int64_t pages;
+
+	if (bak_sqlite_open(s->path, BAK_SQLITE_READ, NULL, &db, &why) == 0 &&
+	    bak_sqlite_int(db, s->path, "PRAGMA page_count", &pages, &why) == 0 &&
+	    bak_sqlite_int(db, s->path, "SELECT count(*) FROM sqlite_master", &pages, &why) == 0)
+		;
+	else if (why.code == BAK_BUSY)
+		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE,
+				 "a backup waits for busy_timeout; end what holds the lock", "%s",
+				 why.msg);
+	else
+		bak_checkup_tell(checkup, BAK_AILMENT_BROKEN,
+				 "correct the path, or restore the database", "%s", why.msg);
+	bak_sqlite_close(&db);
+}
+
+static int sqlite_doctor(void *store, const struct bak_checkup *checkup, struct bak_error *err)
+{
+	struct bak_sqlite *s = store;
+
+	(void)err;
+	if (!bak_checkup_readable(checkup, s->path) || checkup->quick)
+		return 0;
+	check_opens(s, checkup);
+	bak_checkup_restorable(checkup, s->path);
 	return 0;
 }
 
@@ -462,6 +496,7 @@ const struct bak_store_driver bak_store_sqlite = {
 	.address_option = "path",
 	.open = sqlite_open,
 	.probe = sqlite_probe,
+	.doctor = sqlite_doctor,
 	.backup = sqlite_backup,
 	.restore = sqlite_restore,
 	.counts = sqlite_counts,

@@ -308,6 +308,18 @@ int bak_store_no_return(const struct bak_store_env *env, struct bak_error *err)
 	return 0;
 }
 
+void bak_checkup_tell(const struct bak_checkup *checkup, enum bak_ailment ailment, const char *todo,
+		      const char *fmt, ...)
+{
+	char what[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	checkup->finding(checkup->ctx, ailment, what, todo);
+}
+
 json_t *bak_snapshot_facts(const struct bak_snapshot *snapshot)
 {
 	json_t *manifest = snapshot->manifest

@@ -1,7 +1,7 @@
 /*
  * The contract between bakfs and a datastore: a driver is one file and one struct of callbacks.
  *
- * Order of calls: open, then any of probe, backup, restore, counts, rollback, then close. One
+ * Order of calls: open, then any of probe, doctor, backup, restore, counts, rollback, then close. One
  * handle belongs to one thread. No callback talks to the user: facts go into JSON, warnings and
  * progress through struct bak_store_env, failures into the error (what failed, the server's own
  * words, what to try; never a secret).
@@ -101,6 +101,22 @@ struct bak_store_probe {
 	uint64_t bytes;    /* about how much, 0 unknown */
 };
 
+/* One thing that is not as it should be: a sentence each, no full stop, no secret. */
+enum bak_ailment {
+	BAK_AILMENT_ADVICE, /* it works, but not for long or not for everything */
+	BAK_AILMENT_BROKEN, /* a backup will fail */
+};
+/* Who asks how a store is. */
+struct bak_checkup {
+	bool quick;     /* before a backup: nothing that takes long or costs the store anything */
+	uint64_t bytes; /* size of the last good snapshot, 0 unknown */
+	void *ctx;
+	void (*finding)(void *ctx, enum bak_ailment ailment, const char *what, const char *todo);
+};
+/* Tells a finding; the text is what is wrong. */
+void bak_checkup_tell(const struct bak_checkup *checkup, enum bak_ailment ailment, const char *todo,
+		      const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
 /* What to restore from. */
 struct bak_restore_from {
 	struct bak_repo *repo;
@@ -125,6 +141,9 @@ struct bak_store_driver {
 	int (*open)(const struct bak_store_conf *conf, const struct bak_store_env *env,
 		    void **out_store, struct bak_error *err);
 	int (*probe)(void *store, struct bak_store_probe *out, struct bak_error *err);
+	/* Looks for what is or will be wrong: rights, tools, versions, space, clock. Findings go to
+	 * checkup; -1 only when it could not look. May be NULL. */
+	int (*doctor)(void *store, const struct bak_checkup *checkup, struct bak_error *err);
 	/* facts: an empty JSON object to fill. */
 	int (*backup)(void *store, struct bak_writer *writer, json_t *facts, struct bak_error *err);
 	/* state: an empty JSON object for rollback to read later. */

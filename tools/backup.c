@@ -4,6 +4,7 @@
 #include "engine/ops/backup.h"
 #include "stores/stores.h"
 #include "tools/commands.h"
+#include "tools/doctor.h"
 #include "tools/output.h"
 #include "tools/snapshots.h"
 
@@ -228,6 +229,7 @@ static int run_driver(struct share *share, void *store, struct bak_error *err)
 		return -1;
 	bak_tool_detail(work->tool, "%s: %s%s%s", share->conf->name, probe.target,
 			*probe.version ? ", " : "", probe.version);
+	bak_doctor_store(work->tool, share->conf, store, estimate(share, &probe));
 	bak_progress_begin(&work->tool->progress, share->conf->name, estimate(share, &probe));
 	if (bak_backup_begin(work->run, &conf, &backup, err) < 0)
 		return -1;
@@ -310,6 +312,7 @@ static int begin_run(struct work *work, struct bak_error *err)
 	if (check_type(type, err) < 0 || parse_level(work, err) < 0 ||
 	    bak_tool_open(tool, err) < 0 || choose_stores(work, err) < 0)
 		return -1;
+	bak_doctor_repository(tool);
 	return bak_run_begin(tool->repo, type, description ? description : "", work->names, work->n,
 			     &work->run, err);
 }

@@ -47,6 +47,8 @@ static const struct command {
 	 bak_suboptions_mount},
 	{NULL, "status", "", "stores, their last snapshots, and jobs", bak_command_status,
 	 no_options},
+	{NULL, "doctor", "[STORE...]", "what is wrong, and what to do", bak_command_doctor,
+	 no_options},
 
 	{"Getting back", "cat", "ID PATH", "one file to standard output", bak_command_cat,
 	 no_options},
