@@ -105,7 +105,7 @@ static int make_node(struct bak_control *c, fuse_req_t req, struct bak_control_d
 	if (made)
 		item->top = node;
 	if (S_ISREG(mode) && item->rules.kind != BAK_ITEM_TRIGGER) {
-		bak_proof_init(&node->proof, made ? dir->room->store->driver : "");
+		bak_proof_init(&node->proof, made ? dir->room->store->proof : NULL);
 		if (bak_blob_new(c->spool, &node->blob, &err) < 0)
 			no = bak_errno_of(&err);
 	}

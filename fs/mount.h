@@ -21,12 +21,14 @@
 #ifndef BAK_FS_MOUNT_H
 #define BAK_FS_MOUNT_H
 
+#include "engine/base/proof.h"
 #include "engine/ops/repo.h"
 
 /* What the mount needs to know of a configured store. */
 struct bak_mount_store {
-	const char *name, *driver;
-	bool restore; /* false: restore = no */
+	const char *name;
+	const struct bak_proof_format *proof; /* its driver's; NULL: uploads prove nothing */
+	bool restore;                         /* false: restore = no */
 };
 
 struct bak_mount_conf {

@@ -494,6 +494,7 @@ const struct bak_store_driver bak_store_sqlite = {
 	.features = BAK_STORE_COUNTS | BAK_STORE_ATOMIC,
 	.options = sqlite_options,
 	.address_option = "path",
+	.proof = &bak_sqlite_proof,
 	.open = sqlite_open,
 	.probe = sqlite_probe,
 	.doctor = sqlite_doctor,

@@ -1,7 +1,7 @@
 /*
  * The parts of the sqlite driver: databases opened and asked (sqlite_db.c), their pages in order
- * out of a pinned moment (sqlite_stream.c), putting one in the place of another
- * (sqlite_restore.c). The driver itself is sqlite.c.
+ * out of a pinned moment (sqlite_stream.c), whether an upload is whole (sqlite_proof.c), putting
+ * one in the place of another (sqlite_restore.c). The driver itself is sqlite.c.
  */
 #ifndef BAK_STORES_SQLITE_H
 #define BAK_STORES_SQLITE_H
@@ -77,6 +77,10 @@ int bak_sqlite_stream(const struct bak_sqlite *s, struct bak_sqlite_source *sour
  * nobody. Nothing but our own process is passed over. */
 int bak_lock_holders(const char *path, char *out, size_t len);
 int bak_open_holders(const char *path, char *out, size_t len);
+
+/* --- sqlite_proof.c --- */
+
+extern const struct bak_proof_format bak_sqlite_proof;
 
 /* --- sqlite_restore.c --- */
 

@@ -18,6 +18,7 @@
 #ifndef BAK_STORES_STORES_H
 #define BAK_STORES_STORES_H
 
+#include "engine/base/proof.h"
 #include "engine/ops/backup.h"
 #include "engine/ops/extract.h"
 
@@ -135,6 +136,8 @@ struct bak_store_driver {
 	const struct bak_store_option *options;
 	/* Which option the rest of "NAME:rest" on the command line sets, NULL for none. */
 	const char *address_option;
+	/* How an upload shows that it is whole; NULL: it cannot, and starts by a touch. */
+	const struct bak_proof_format *proof;
 
 	/* Checks options and connects, or finds what it needs. *out_store is the driver's. Borrows
 	 * conf and env. */

@@ -158,7 +158,7 @@ static int list_stores(struct mounting *m, struct bak_error *err)
 
 		m->stores[i] = (struct bak_mount_store){
 			.name = conf->name,
-			.driver = conf->driver,
+			.proof = bak_store_driver_find(conf->driver)->proof,
 			.restore = !restore || strcmp(restore, "no"),
 		};
 	}

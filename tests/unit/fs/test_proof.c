@@ -1,5 +1,6 @@
 /* Formats that prove their own end, fed as programs write. */
 #include "fs/proof.h"
+#include "stores/drivers.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,7 +69,7 @@ static void test_whole_and_cut(void **state)
 	for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
 		struct bak_proof proof;
 		unsigned calls;
-		bak_proof_init(&proof, "sqlite");
+		bak_proof_init(&proof, bak_store_sqlite.proof);
 		assert_int_equal(verdict(&proof, 0, &calls), BAK_VERDICT_EMPTY);
 		write_up_to(&proof, SIZE, pieces[i]);
 		assert_int_equal(verdict(&proof, SIZE, &calls), BAK_VERDICT_WHOLE);
@@ -85,7 +86,7 @@ static void test_every_length_of_a_header(void **state)
 	for (uint64_t size = 1; size < 100; size++) {
 		struct bak_proof proof;
 		unsigned calls;
-		bak_proof_init(&proof, "sqlite");
+		bak_proof_init(&proof, bak_store_sqlite.proof);
 		write_up_to(&proof, size, 13);
 		assert_int_equal(verdict(&proof, size, &calls), BAK_VERDICT_CUT);
 	}
@@ -97,15 +98,15 @@ static void test_another_kind(void **state)
 	struct bak_proof proof;
 	unsigned calls;
 	memcpy(database, "PGDMP", 5);
-	bak_proof_init(&proof, "sqlite");
+	bak_proof_init(&proof, bak_store_sqlite.proof);
 	write_up_to(&proof, SIZE, 4096);
 	assert_int_equal(verdict(&proof, SIZE, &calls), BAK_VERDICT_WRONG);
-	bak_proof_init(&proof, "sqlite");
+	bak_proof_init(&proof, bak_store_sqlite.proof);
 	write_up_to(&proof, 3, 4096);
 	assert_int_equal(verdict(&proof, 3, &calls), BAK_VERDICT_WRONG);
 	make_database(NULL);
 	database[16] = 3; /* a page size that is no power of two */
-	bak_proof_init(&proof, "sqlite");
+	bak_proof_init(&proof, bak_store_sqlite.proof);
 	write_up_to(&proof, SIZE, 4096);
 	assert_int_equal(verdict(&proof, SIZE, &calls), BAK_VERDICT_WRONG);
 }
@@ -117,7 +118,7 @@ static void test_a_count_that_is_not_valid(void **state)
 	struct bak_proof proof;
 	unsigned calls;
 	put_be32(database + 92, 3);
-	bak_proof_init(&proof, "sqlite");
+	bak_proof_init(&proof, bak_store_sqlite.proof);
 	write_up_to(&proof, SIZE, 4096);
 	assert_int_equal(verdict(&proof, SIZE, &calls), BAK_VERDICT_UNPROVABLE);
 	assert_int_equal(verdict(&proof, SIZE - 1, &calls), BAK_VERDICT_CUT);
@@ -129,7 +130,7 @@ static void test_out_of_order(void **state)
 	(void)state;
 	struct bak_proof proof;
 	unsigned calls;
-	bak_proof_init(&proof, "sqlite");
+	bak_proof_init(&proof, bak_store_sqlite.proof);
 	bak_proof_write(&proof, PAGE, database + PAGE, SIZE - PAGE);
 	bak_proof_write(&proof, 0, database, PAGE);
 	assert_int_equal(verdict(&proof, SIZE, &calls), BAK_VERDICT_WHOLE);
@@ -146,7 +147,7 @@ static void test_truncated_and_written_again(void **state)
 	(void)state;
 	struct bak_proof proof;
 	unsigned calls;
-	bak_proof_init(&proof, "sqlite");
+	bak_proof_init(&proof, bak_store_sqlite.proof);
 	bak_proof_write(&proof, 0, "something else", 14);
 	bak_proof_truncate(&proof, 0);
 	write_up_to(&proof, SIZE, 1000);
@@ -160,7 +161,7 @@ static void test_other_drivers(void **state)
 	(void)state;
 	struct bak_proof proof;
 	unsigned calls;
-	bak_proof_init(&proof, "files");
+	bak_proof_init(&proof, bak_store_files.proof);
 	write_up_to(&proof, SIZE, 4096);
 	assert_int_equal(verdict(&proof, SIZE, &calls), BAK_VERDICT_UNPROVABLE);
 	assert_int_equal(verdict(&proof, 0, &calls), BAK_VERDICT_EMPTY);
@@ -173,10 +174,10 @@ static void test_a_file_that_cannot_be_read(void **state)
 	unsigned calls = 0;
 	enum bak_verdict out;
 	char why[BAK_PROOF_WHY_LEN];
-	bak_proof_init(&proof, "sqlite");
+	bak_proof_init(&proof, bak_store_sqlite.proof);
 	assert_int_equal(bak_proof_verdict(&proof, SIZE * 100, read_database, &calls, &out, why),
 			 0);
-	bak_proof_init(&proof, "sqlite");
+	bak_proof_init(&proof, bak_store_sqlite.proof);
 	proof.stale = true;
 	proof.format = &(struct bak_proof_format){
 		.window = SIZE * 2, .feed = proof.format->feed, .verdict = proof.format->verdict};
