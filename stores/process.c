@@ -75,8 +75,9 @@ static char **join_vars(const char *const *vars)
 /* ends: what becomes 0, 1, 2 of the child; -1: /dev/null. */
 static int spawn(struct process *p, const int ends[3])
 {
-	char *argv[] = {(char *)(uintptr_t) "/bin/sh", (char *)(uintptr_t) "-c",
-			(char *)(uintptr_t)p->conf->command, NULL};
+	char *shell[] = {(char *)(uintptr_t) "/bin/sh", (char *)(uintptr_t) "-c",
+			 (char *)(uintptr_t)p->conf->command, NULL};
+	char *const *argv = p->conf->argv ? (char *const *)(uintptr_t)p->conf->argv : shell;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t all, none;
@@ -153,7 +154,8 @@ static int start(struct process *p, bool with_input, struct bak_error *err)
 	p->out = out[0];
 	p->errors = errors[0];
 	if (rc)
-		return bak_error_sys(err, rc, "starting /bin/sh");
+		return bak_error_sys(err, rc, "starting %s",
+				     p->conf->argv ? p->conf->argv[0] : "/bin/sh");
 	if (with_input)
 		shutdown(p->in, SHUT_RD);
 	set_nonblocking(p->in);

@@ -1,5 +1,5 @@
 /*
- * Child processes with a pipe: a shell command whose output is read, or that reads its input from
+ * Child processes with a pipe: a shell command or a program whose output is read, or that reads its input from
  * us, with its last lines on standard error kept for the error text.
  *
  * The child gets a process group of its own, /dev/null where we give it no pipe, no descriptor of
@@ -16,7 +16,8 @@
 
 struct bak_process_conf {
 	const struct bak_store_env *env;
-	const char *command; /* for /bin/sh -c */
+	const char *command;     /* for /bin/sh -c, or NULL and */
+	const char *const *argv; /* a program by its path and its arguments, NULL-terminated */
 	const char *const
 		*vars;       /* "NAME=value", NULL-terminated, added to our environment; or NULL */
 	uint64_t timeout_ms; /* for the whole run; 0: none */
