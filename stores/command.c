@@ -6,6 +6,7 @@
 #include "stores/checkup.h"
 #include "stores/drivers.h"
 #include "stores/files.h"
+#include "stores/payload.h"
 #include "stores/process.h"
 
 #include "engine/content/reader.h"
@@ -14,7 +15,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static const struct bak_store_option command_options[] = {
@@ -193,29 +193,12 @@ static int take_dump(void *ctx, const void *p, size_t len, struct bak_error *err
 	return bak_writer_data(dump->writer, p, len, err);
 }
 
-/* A file that nobody ever had: owned by who runs this, of now. */
-static void payload_inode(struct bak_source_inode *out, enum bak_type type, uint32_t mode)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	*out = (struct bak_source_inode){.inode = {.type = type,
-						   .mode = mode,
-						   .uid = geteuid(),
-						   .gid = getegid(),
-						   .mtime_s = now.tv_sec,
-						   .mtime_ns = (uint32_t)now.tv_nsec,
-						   .ctime_s = now.tv_sec,
-						   .ctime_ns = (uint32_t)now.tv_nsec},
-					 .nlink = 1};
-}
-
 static int begin_payload(struct command *c, struct bak_writer *writer, struct bak_error *err)
 {
 	struct bak_source_inode root, file;
 
-	payload_inode(&root, BAK_TYPE_DIR, 0700);
-	payload_inode(&file, BAK_TYPE_FILE, 0600);
+	bak_payload_inode(&root, BAK_TYPE_DIR, 0700);
+	bak_payload_inode(&file, BAK_TYPE_FILE, 0600);
 	if (bak_writer_root(writer, &root, err) < 0)
 		return -1;
 	return bak_writer_file(writer, c->filename, &file, BAK_HINT_NONE, err);
