@@ -99,6 +99,12 @@ static int omission_lines(struct bak_fs *fs, const struct facts *f, struct bak_b
 			   "mount began; the log names them, `bakfs check` says more\n",
 			   (unsigned long long)damaged, damaged == 1 ? "piece" : "pieces") < 0)
 		return -1;
+	if (f->source.repaired &&
+	    bak_buf_printf(out,
+			   "\nrepaired: parity served %llu reads since this mount began; "
+			   "`bakfs check --repair` stores what it gave back\n",
+			   (unsigned long long)f->source.repaired) < 0)
+		return -1;
 	return 0;
 }
 
@@ -246,7 +252,9 @@ static int metrics_text(struct bak_fs *fs, const struct facts *f, struct bak_buf
 		   "different failures to read since the mount began",
 		   atomic_load(&fs->damaged_reads)) < 0 ||
 	    metric(out, "healed_reads_total", "counter", "reads that a second copy served",
-		   f->source.healed) < 0)
+		   f->source.healed) < 0 ||
+	    metric(out, "repaired_reads_total", "counter", "reads that parity served",
+		   f->source.repaired) < 0)
 		return -1;
 	if (f->free != UINT64_MAX && metric(out, "repository_free_bytes", "gauge",
 					    "room on the repository's disk", f->free) < 0)

@@ -1,7 +1,7 @@
 /*
  * The configuration: an INI file read with libinih, or nothing but what the command line says.
  *
- *   [repository]   path, the secret's whereabouts, host, memory
+ *   [repository]   path, the secret's whereabouts, host, memory, parity
  *   [store NAME]   type and that driver's options, any number of sections
  *   [mount]        restore_delay, spool
  *
@@ -37,6 +37,7 @@ struct bak_config {
 	char *host;           /* NULL: the host name */
 	uint64_t cache_bytes; /* of decoded segments; 0: the engine's own */
 	unsigned workers;     /* 0: as many as cores */
+	unsigned parity;      /* percent; 0: none */
 	/* [mount] */
 	unsigned restore_delay_s;
 	char *spool; /* absolute, NULL: the repository's tmp/ */

@@ -8,6 +8,8 @@
  */
 #include "tools/config_private.h"
 
+#include "engine/objects/parity.h"
+
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
@@ -25,6 +27,7 @@ const struct bak_config_key bak_config_keys[] = {
 	{"repository", "host", "name of this host, instead of the system's"},
 	{"repository", "cache", "memory for decoded segments, such as 256M"},
 	{"repository", "workers", "threads that compress and seal; 0 is one a core"},
+	{"repository", "parity", "parity written behind packs, such as 5%"},
 	{"mount", "restore_delay", "seconds in which rm still stops a restore"},
 	{"mount", "spool", "folder for uploads, instead of the repository's tmp"},
 	{NULL, NULL, NULL},
@@ -121,6 +124,21 @@ static int set_seconds(struct parser *p, unsigned *slot, const char *value)
 	return 0;
 }
 
+/* "5%" or "5". */
+static int set_parity(struct parser *p, unsigned *slot, const char *value)
+{
+	char number[8];
+	size_t len = strcspn(value, "%");
+	uint64_t n;
+
+	snprintf(number, sizeof(number), "%.*s", len < sizeof(number) ? (int)len : 0, value);
+	if (!parse_number(number, BAK_PARITY_MAX_PERCENT, &n) || strlen(value) - len > 1)
+		return fail_at(p, p->line, "\"%s\" is not a share from 0%% to %u%%", value,
+			       BAK_PARITY_MAX_PERCENT);
+	*slot = (unsigned)n;
+	return 0;
+}
+
 static int set_repository(struct parser *p, const char *key, const char *value)
 {
 	struct bak_config *config = p->config;
@@ -138,6 +156,8 @@ static int set_repository(struct parser *p, const char *key, const char *value)
 		return set_text(p, &config->host, value);
 	if (!strcmp(key, "workers"))
 		return set_unsigned(p, &config->workers, value, 1024);
+	if (!strcmp(key, "parity"))
+		return set_parity(p, &config->parity, value);
 	assert(!strcmp(key, "cache"));
 	if (!bak_parse_size(value, &config->cache_bytes))
 		return fail_at(p, p->line, "\"%s\" is not a size such as 256M or 1G", value);

@@ -72,13 +72,14 @@ static void on_log(void *ctx, int priority, const char *line)
 		bak_tool_note(m->tool, "%s", line);
 }
 
-/* True the first time; the kernel asks again for each page of what it could not read. */
-static bool first_time(struct mounting *m, const struct bak_seg_copy *copy)
+/* True the first time that kind is told of a place; the kernel asks again for each page of what it
+ * could not read. */
+static bool first_time(struct mounting *m, const struct bak_seg_copy *copy, unsigned kind)
 {
 	uint64_t place;
 
 	memcpy(&place, copy->pack, sizeof(place)); /* random, as pack ids are */
-	place ^= copy->off * UINT64_C(0x9e3779b97f4a7c15);
+	place ^= (copy->off * 2 + kind) * UINT64_C(0x9e3779b97f4a7c15);
 	return atomic_exchange(&m->told[place % TOLD], place) != place;
 }
 
@@ -87,10 +88,21 @@ static void on_damaged(void *ctx, const struct bak_seg_copy *copy, const char *w
 {
 	char pack[2 * BAK_PACK_ID_BYTES + 1], line[256];
 
-	if (!first_time(ctx, copy))
+	if (!first_time(ctx, copy, 0))
 		return;
 	bak_hex(pack, copy->pack, BAK_PACK_ID_BYTES);
 	snprintf(line, sizeof(line), "damaged: pack %s at %" PRIu64 ": %s", pack, copy->off, why);
+	on_log(ctx, LOG_WARNING, line);
+}
+
+static void on_repaired(void *ctx, const struct bak_seg_copy *copy)
+{
+	char pack[2 * BAK_PACK_ID_BYTES + 1], line[256];
+
+	if (!first_time(ctx, copy, 1))
+		return;
+	bak_hex(pack, copy->pack, BAK_PACK_ID_BYTES);
+	snprintf(line, sizeof(line), "made anew from parity: pack %s at %" PRIu64, pack, copy->off);
 	on_log(ctx, LOG_WARNING, line);
 }
 
@@ -251,6 +263,7 @@ static int open_and_serve(struct mounting *m)
 
 	bak_tool_repo_conf(tool, &conf);
 	conf.damaged = on_damaged;
+	conf.repaired = on_repaired;
 	conf.damaged_ctx = m;
 	if (m->options.cache_bytes)
 		conf.cache_bytes = m->options.cache_bytes;

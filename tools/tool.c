@@ -140,15 +140,28 @@ static void on_damaged(void *ctx, const struct bak_seg_copy *copy, const char *w
 	bak_tool_warn(tool, "damaged: pack %s at %" PRIu64 ": %s", pack, copy->off, why);
 }
 
+static void on_repaired(void *ctx, const struct bak_seg_copy *copy)
+{
+	struct bak_tool *tool = ctx;
+	char pack[2 * BAK_PACK_ID_BYTES + 1];
+
+	if (tool->quiet_damage)
+		return;
+	bak_hex(pack, copy->pack, BAK_PACK_ID_BYTES);
+	bak_tool_warn(tool, "made anew from parity: pack %s at %" PRIu64, pack, copy->off);
+}
+
 void bak_tool_repo_conf(struct bak_tool *tool, struct bak_repo_conf *out)
 {
 	*out = (struct bak_repo_conf){
 		.path = tool->config.path,
 		.host = tool->config.host,
 		.cache_bytes = tool->config.cache_bytes,
+		.parity = tool->config.parity,
 		.progress = on_index_progress,
 		.progress_ctx = tool,
 		.damaged = on_damaged,
+		.repaired = on_repaired,
 		.damaged_ctx = tool,
 	};
 }

@@ -170,6 +170,8 @@ static int store_record(struct bak_sealer *s, struct slot *slot, const struct ba
 		rc = bak_pack_new(s->conf.backend, s->conf.ring, s->conf.run, s->conf.run_start,
 				  &slot->pack, err);
 	if (rc == 0)
+		bak_pack_set_parity(slot->pack, s->conf.parity);
+	if (rc == 0)
 		rc = add_record(s, slot->pack, record, header, job, err);
 	if (rc == 0 && bak_pack_len(slot->pack) >= BAK_PACK_SIZE) {
 		full = slot->pack;

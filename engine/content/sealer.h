@@ -22,6 +22,7 @@ struct bak_sealer_conf {
 	int64_t run_start;
 	int level;
 	unsigned workers; /* 0: as many as cores */
+	unsigned parity;  /* percent for each pack; 0 none */
 };
 
 /* A raw segment with what lies in it. submit takes the buffers over. */

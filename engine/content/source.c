@@ -2,6 +2,7 @@
 #include "engine/content/source.h"
 
 #include "engine/content/cache.h"
+#include "engine/content/heal.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -20,9 +21,10 @@ struct tools {
 struct bak_source {
 	struct bak_source_conf conf;
 	struct bak_cache *cache;
-	pthread_mutex_t lock; /* guards idle and healed */
+	struct bak_heal *heal;
+	pthread_mutex_t lock; /* guards idle, healed and repaired */
 	struct tools *idle;
-	uint64_t healed;
+	uint64_t healed, repaired;
 };
 
 /* Kinds of cache entries: segments by type, and parsed objects of all kinds. */
@@ -38,7 +40,8 @@ int bak_source_new(const struct bak_source_conf *conf, struct bak_source **out_s
 	source->conf = *conf;
 	pthread_mutex_init(&source->lock, NULL);
 	size_t bound = conf->cache_bytes > MIN_CACHE ? conf->cache_bytes : MIN_CACHE;
-	if (bak_cache_new(bound, &source->cache, err) < 0) {
+	if (bak_cache_new(bound, &source->cache, err) < 0 ||
+	    bak_heal_new(conf->backend, conf->ring, &source->heal, err) < 0) {
 		bak_source_free(source);
 		return -1;
 	}
@@ -51,6 +54,7 @@ void bak_source_free(struct bak_source *source)
 	if (!source)
 		return;
 	bak_cache_free(source->cache);
+	bak_heal_free(source->heal);
 	while (source->idle) {
 		struct tools *t = source->idle;
 		source->idle = t->next;
@@ -89,14 +93,14 @@ struct want {
 	uint32_t off, len;
 };
 
-static int open_copy(struct bak_source *source, struct tools *t, enum bak_seg_type type,
-		     const struct bak_seg_copy *copy, struct bak_segment *out,
-		     struct bak_error *err)
+static int open_copy(struct bak_source *source, struct bak_backend *backend, struct tools *t,
+		     enum bak_seg_type type, const struct bak_seg_copy *copy,
+		     struct bak_segment *out, struct bak_error *err)
 {
 	char name[BAK_PACK_NAME_LEN];
 	bak_pack_name(copy->pack, name);
 	t->record.len = 0;
-	int rc = bak_backend_get(source->conf.backend, name, copy->off, copy->len, &t->record, err);
+	int rc = bak_backend_get(backend, name, copy->off, copy->len, &t->record, err);
 	if (rc == 0)
 		return bak_error_set(err, BAK_CORRUPT, "missing");
 	if (rc < 0)
@@ -113,6 +117,32 @@ static bool serves(const struct bak_segment *segment, const struct want *want)
 	if (want->len == 0)
 		return !segment->header.holed;
 	return bak_segment_at(segment, want->off, want->len, &p) == 1;
+}
+
+/* The same copies through their packs' parity. 1 decoded, 0, -1. */
+static int try_mended(struct want *want, struct tools *t, const struct bak_seg_copy *copies,
+		      size_t n, struct bak_segment *out, struct bak_error *err)
+{
+	struct bak_source *source = want->source;
+	struct bak_backend *mended = bak_heal_backend(source->heal);
+	for (size_t i = 0; i < n; i++) {
+		struct bak_error why = BAK_ERROR_INIT;
+		if (open_copy(source, mended, t, want->type, &copies[i], out, &why) == 0) {
+			if (serves(out, want)) {
+				pthread_mutex_lock(&source->lock);
+				source->repaired++;
+				pthread_mutex_unlock(&source->lock);
+				if (source->conf.repaired)
+					source->conf.repaired(source->conf.damaged_ctx, &copies[i]);
+				return 1;
+			}
+			bak_segment_release(out);
+		} else if (why.code == BAK_NO_MEMORY) {
+			*err = why;
+			return -1;
+		}
+	}
+	return 0;
 }
 
 /* 1 decoded, 0 no copy serves (err tells of the last that failed), -1 worse. */
@@ -134,7 +164,8 @@ static int try_copies(struct want *want, const struct bak_seg_id *id, struct bak
 	for (size_t i = 0; i < n && i < MAX_COPIES && rc == 0; i++) {
 		char pack[2 * BAK_PACK_ID_BYTES + 1];
 		bak_hex(pack, copies[i].pack, BAK_PACK_ID_BYTES);
-		if (open_copy(source, t, want->type, &copies[i], out, err) < 0) {
+		if (open_copy(source, source->conf.backend, t, want->type, &copies[i], out, err) <
+		    0) {
 			bool memory = err->code == BAK_NO_MEMORY;
 			if (!memory && source->conf.damaged)
 				source->conf.damaged(source->conf.damaged_ctx, &copies[i],
@@ -157,6 +188,8 @@ static int try_copies(struct want *want, const struct bak_seg_id *id, struct bak
 			}
 		}
 	}
+	if (rc == 0)
+		rc = try_mended(want, t, copies, n < MAX_COPIES ? n : MAX_COPIES, out, err);
 	give_tools(source, t);
 	return rc;
 }
@@ -473,10 +506,16 @@ int bak_source_object(struct bak_source *source, const struct bak_ref *ref,
 	return get_object(source, ref, out_kind, out_payload, out_len, out_pin, err);
 }
 
+struct bak_backend *bak_source_mended(struct bak_source *source)
+{
+	return bak_heal_backend(source->heal);
+}
+
 void bak_source_stats(struct bak_source *source, struct bak_source_stats *out)
 {
 	bak_cache_stats(source->cache, &out->hits, &out->misses, &out->bytes);
 	pthread_mutex_lock(&source->lock);
 	out->healed = source->healed;
+	out->repaired = source->repaired;
 	pthread_mutex_unlock(&source->lock);
 }

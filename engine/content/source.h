@@ -4,8 +4,9 @@
  * something is read or decoded.
  *
  * A segment is looked up in the index; of its copies one that keeps all the bytes asked for is
- * taken, uncondemned first; on a missing pack, a bad tag or a hole the next; when none serves, the
- * catalogue is refreshed (the callback given to bak_source_new) and all is tried once more.
+ * taken, uncondemned first; on a missing pack, a bad tag or a hole the next; when none serves, they
+ * are tried again through their packs' parity (heal.h); then the catalogue is refreshed (the callback
+ * given to bak_source_new) and all is tried once more.
  *
  * Ownership: what a get hands out stays valid until its pin is given back; pins are cheap.
  * Threads: safe from any number of threads.
@@ -34,7 +35,9 @@ struct bak_source_conf {
 	void *refresh_ctx;
 	/* Told of each copy of a segment that did not open: for logs and state. May be NULL. */
 	void (*damaged)(void *ctx, const struct bak_seg_copy *copy, const char *why);
-	void *damaged_ctx;
+	/* Told of a copy that opened after all, made anew from its pack's parity. May be NULL. */
+	void (*repaired)(void *ctx, const struct bak_seg_copy *copy);
+	void *damaged_ctx; /* of both */
 };
 int bak_source_new(const struct bak_source_conf *conf, struct bak_source **out_source,
 		   struct bak_error *err);
@@ -77,7 +80,10 @@ void bak_pin_put_ptr(struct bak_pin **pin);
 struct bak_source_stats {
 	uint64_t hits, misses, bytes; /* bytes: decoded bytes in the cache now */
 	uint64_t healed;              /* reads that a second copy served after a first failed */
+	uint64_t repaired;            /* reads that parity served after all copies failed */
 };
+/* The backend with its packs read through their parity: for reading (heal.h). */
+struct bak_backend *bak_source_mended(struct bak_source *source);
 void bak_source_stats(struct bak_source *source, struct bak_source_stats *out);
 
 #endif

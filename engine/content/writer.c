@@ -170,7 +170,8 @@ int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_w
 					 .index = conf->index,
 					 .run_start = conf->run_start,
 					 .level = conf->level,
-					 .workers = conf->workers};
+					 .workers = conf->workers,
+					 .parity = conf->parity};
 	memcpy(sealer.run, conf->run, sizeof sealer.run);
 	uint8_t run[BAK_RUN_BYTES];
 	struct bak_ref none = {.len = 0};

@@ -48,6 +48,7 @@ struct bak_writer_conf {
 	int64_t run_start;
 	int level;                           /* zstd */
 	unsigned workers;                    /* 0: as many as cores */
+	unsigned parity;                     /* percent for each pack; 0 none */
 	const struct bak_snapshot *previous; /* the predecessor, or NULL */
 	int64_t scan_start_s;                /* files with ctime >= this are read again next time */
 	/* Told of what goes on; may be NULL. Called by the calling thread. */

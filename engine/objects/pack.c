@@ -4,6 +4,7 @@
 #include "engine/base/bytes.h"
 #include "engine/base/hash.h"
 #include "engine/objects/footer.h"
+#include "engine/objects/parity.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ struct bak_pack {
 	uint8_t id[BAK_PACK_ID_BYTES], run[8];
 	int64_t run_start;
 	uint64_t len;
+	unsigned parity; /* percent; 0 none */
 	/* Arrays, each a bak_buf of its rows. */
 	struct bak_buf segs, kept, ranges, chunks, nodes;
 };
@@ -115,6 +117,18 @@ uint64_t bak_pack_len(const struct bak_pack *pack)
 	return pack->len;
 }
 
+void bak_pack_set_parity(struct bak_pack *pack, unsigned percent)
+{
+	pack->parity = percent;
+}
+
+static int put_parity(struct bak_pack *pack, struct bak_error *err)
+{
+	char run[2 * sizeof pack->run + 1];
+	bak_hex(run, pack->run, sizeof pack->run);
+	return bak_parity_put(pack->backend, pack->ring, pack->id, pack->parity, run, err);
+}
+
 static void rows_of(struct bak_pack *pack, struct bak_pack_rows *out)
 {
 	*out = (struct bak_pack_rows){
@@ -174,6 +188,8 @@ int bak_pack_finish(struct bak_pack *pack, struct bak_pack_rows *out_rows, struc
 		bak_error_set(err, BAK_BUG, "its name is taken");
 	if (result <= 0)
 		return bak_error_wrap(err, "pack %.32s", name + 9);
+	if (pack->parity && put_parity(pack, err) < 0)
+		return -1;
 	rows_of(pack, out_rows);
 	out_rows->pack.size = pack->len + footer.len;
 	return 0;

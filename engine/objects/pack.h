@@ -55,7 +55,9 @@ int bak_pack_add_chunk(struct bak_pack *pack, const struct bak_chunk_row *chunk,
 int bak_pack_add_node(struct bak_pack *pack, const struct bak_node_row *node,
 		      struct bak_error *err);
 uint64_t bak_pack_len(const struct bak_pack *pack); /* bytes so far, footer not counted */
-/* Writes the footer and makes the pack durable. The rows for the index are borrowed from pack until
+/* Percent of parity (parity.h) that finish writes behind the pack; 0, as at first, for none. */
+void bak_pack_set_parity(struct bak_pack *pack, unsigned percent);
+/* Writes the footer and makes the pack durable, then its parity. The rows for the index are borrowed from pack until
  * bak_pack_free. */
 int bak_pack_finish(struct bak_pack *pack, struct bak_pack_rows *out_rows, struct bak_error *err);
 void bak_pack_free(struct bak_pack *pack); /* aborts if unfinished; NULL is fine */

@@ -69,13 +69,15 @@ static int listed_cmp(const void *a, const void *b)
 		      BAK_PACK_ID_BYTES);
 }
 
-/* A damaged end, or one of a newer version: chunks are not found again, segments and nodes are. */
+/* A damaged end that no parity gives back, or one of a newer version: chunks are not found again,
+ * segments and nodes are. */
 static int add_walked(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], bool condemned,
 		      struct bak_error *err)
 {
 	struct bak_footer footer = {.run_start = 0};
 	uint64_t lost;
-	int rc = bak_pack_walk(repo->backend, &repo->ring, id, &footer, &lost, err);
+	int rc = bak_pack_walk(bak_source_mended(repo->source), &repo->ring, id, &footer, &lost,
+			       err);
 	if (rc <= 0)
 		return rc;
 	footer.rows.pack.condemned = condemned;
@@ -89,6 +91,9 @@ static int add_pack(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], 
 {
 	struct bak_footer footer = {.run_start = 0};
 	int rc = bak_pack_read_footer(repo->backend, &repo->ring, id, &footer, err);
+	if (rc < 0 && err->code == BAK_CORRUPT)
+		rc = bak_pack_read_footer(bak_source_mended(repo->source), &repo->ring, id, &footer,
+					  err);
 	if (rc == 0)
 		return 0;
 	if (rc < 0 && (err->code == BAK_CORRUPT || err->code == BAK_UNSUPPORTED))

@@ -295,6 +295,7 @@ static int open_source(struct bak_repo *repo, const struct bak_repo_conf *conf,
 					 .refresh = refresh_for_source,
 					 .refresh_ctx = repo,
 					 .damaged = conf->damaged,
+					 .repaired = conf->repaired,
 					 .damaged_ctx = conf->damaged_ctx};
 	return bak_source_new(&source, &repo->source, err);
 }
@@ -334,6 +335,7 @@ int bak_repo_open(const struct bak_repo_conf *conf, const struct bak_secret *sec
 		return bak_error_nomem(err);
 	pthread_mutex_init(&repo->lock, NULL);
 	repo->scrypt_log_n = conf->scrypt_log_n ? conf->scrypt_log_n : BAK_SCRYPT_LOG_N;
+	repo->parity = conf->parity;
 	repo->progress = conf->progress;
 	repo->progress_ctx = conf->progress_ctx;
 	name_host(repo, conf->host);
@@ -409,6 +411,11 @@ const char *bak_repo_state_dir(struct bak_repo *repo)
 const char *bak_repo_id_hex(struct bak_repo *repo)
 {
 	return repo->id_hex;
+}
+
+unsigned bak_repo_parity(const struct bak_repo *repo)
+{
+	return repo->parity;
 }
 
 const struct bak_chunk_conf *bak_repo_chunk_conf(struct bak_repo *repo)

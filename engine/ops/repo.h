@@ -23,12 +23,15 @@ struct bak_repo_conf {
 	const char *host;                  /* NULL: the host name */
 	size_t cache_bytes;                /* 0: 64 MiB */
 	int scrypt_log_n;                  /* 0: BAK_SCRYPT_LOG_N */
+	unsigned parity;                   /* percent of parity for new packs; 0 none */
 	bool index_in_memory;              /* for tests */
 	/* Told while footers are read without an index; may be NULL. */
 	void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
 	void *progress_ctx;
 	void (*damaged)(void *ctx, const struct bak_seg_copy *copy, const char *why);
-	void *damaged_ctx;
+	/* Such a copy opened after all, made anew from its pack's parity; may be NULL. */
+	void (*repaired)(void *ctx, const struct bak_seg_copy *copy);
+	void *damaged_ctx; /* of both */
 };
 
 /* Makes a repository: folders, one slot for secret, bakfs.json last. BAK_EXISTS over an existing
@@ -54,6 +57,7 @@ const char *bak_repo_path(struct bak_repo *repo);      /* real path, or "memory"
 const char *bak_repo_state_dir(struct bak_repo *repo); /* made, 0700 */
 const char *bak_repo_id_hex(struct bak_repo *repo);
 const struct bak_chunk_conf *bak_repo_chunk_conf(struct bak_repo *repo);
+unsigned bak_repo_parity(const struct bak_repo *repo); /* percent for new packs; 0 none */
 
 /* Catalogue. Each may be called any time; a listing that fails changes nothing. */
 int bak_repo_refresh_snapshots(struct bak_repo *repo, bool *out_changed, struct bak_error *err);

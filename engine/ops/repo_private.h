@@ -22,6 +22,7 @@ struct bak_repo {
 	char host[256];
 	char id_hex[2 * BAK_REPO_ID_BYTES + 1];
 	int scrypt_log_n;
+	unsigned parity;
 	void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
 	void *progress_ctx;
 
