@@ -80,9 +80,9 @@ int bak_footer_parse(const uint8_t id[BAK_PACK_ID_BYTES], uint64_t size, const v
 int bak_pack_read_footer(struct bak_backend *backend, const struct bak_keyring *ring,
 			 const uint8_t id[BAK_PACK_ID_BYTES], struct bak_footer *out,
 			 struct bak_error *err);
-/* For a damaged end: header by header from the front, as far as they open. Chunks are not listed;
- * nodes are found by walking the objects of tree segments (span.h). out_lost: bytes at the end that
- * no header explained. 1, 0, -1 as above. */
+/* For a damaged end: header by header from the front; behind one that does not open the next one is
+ * looked for. Chunks are not listed; nodes are found by walking the objects of tree segments
+ * (span.h). out_lost: bytes that no header explained, the footer's included. 1, 0, -1 as above. */
 int bak_pack_walk(struct bak_backend *backend, const struct bak_keyring *ring,
 		  const uint8_t id[BAK_PACK_ID_BYTES], struct bak_footer *out, uint64_t *out_lost,
 		  struct bak_error *err);

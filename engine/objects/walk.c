@@ -4,32 +4,52 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Behind a damaged header the next one is looked for at every byte, as far as the longest record
+ * that the writer makes: some seconds, where neither footer nor parity nor index knew better. */
+#define SCAN (BAK_SEG_MAX_RAW + (64u << 10))
+
 struct walk {
 	struct bak_backend *backend;
 	const struct bak_keyring *ring;
 	const uint8_t *id;
 	char name[BAK_PACK_NAME_LEN];
 	uint64_t size, off;
+	uint64_t explained; /* bytes of records whose header opened */
 	struct bak_seg_codec codec;
 	struct bak_buf segs, nodes, record;
 };
 
-/* The header at w->off: 1 a segment of the pack, 0 none, -1. */
+/* Whether the bytes are the header of a record that fits at `at`. 1, 0, -1. */
+static int open_header(struct walk *w, const uint8_t *p, uint64_t at, struct bak_seg_header *out,
+		       size_t *out_master, struct bak_error *err)
+{
+	int opened = bak_segment_open_header(w->ring, p, out, out_master, err);
+	if (opened <= 0)
+		return opened;
+	return out->stored_len <= w->size - at - BAK_SEG_OVERHEAD;
+}
+
+/* The header at w->off, or else the next one behind it; w->off is moved there. 1 a segment of the
+ * pack; 0 none, or the footer; -1. */
 static int next_header(struct walk *w, struct bak_seg_header *out, size_t *out_master,
 		       struct bak_error *err)
 {
-	if (w->size - w->off < BAK_SEG_OVERHEAD)
-		return 0;
-	w->record.len = 0;
-	int found = bak_backend_get(w->backend, w->name, w->off, BAK_SEG_HEAD_BYTES, &w->record,
-				    err);
-	if (found <= 0 || w->record.len != BAK_SEG_HEAD_BYTES)
-		return found < 0 ? -1 : 0;
-	int opened = bak_segment_open_header(w->ring, w->record.p, out, out_master, err);
-	if (opened <= 0)
-		return opened;
-	return out->type != BAK_SEG_FOOTER &&
-	       out->stored_len <= w->size - w->off - BAK_SEG_OVERHEAD;
+	int opened = 0;
+	size_t want = BAK_SEG_HEAD_BYTES;
+	for (int turn = 0; turn < 2 && opened == 0; turn++) {
+		w->record.len = 0;
+		int found = bak_backend_get(w->backend, w->name, w->off, want, &w->record, err);
+		if (found <= 0)
+			return found;
+		for (size_t i = 0; opened == 0 && i + BAK_SEG_HEAD_BYTES <= w->record.len &&
+				   w->size - w->off - i >= BAK_SEG_OVERHEAD;
+		     i++) {
+			opened = open_header(w, w->record.p + i, w->off + i, out, out_master, err);
+			w->off += opened == 1 ? i : 0;
+		}
+		want = SCAN;
+	}
+	return opened == 1 ? out->type != BAK_SEG_FOOTER : opened;
 }
 
 static int add_node(struct walk *w, const struct bak_seg_id *id, uint32_t at, uint32_t end,
@@ -105,6 +125,7 @@ static int walk_all(struct walk *w, struct bak_error *err)
 		if (header.type == BAK_SEG_TREE && read_tree(w, &copy, err) < 0)
 			return -1;
 		w->off += copy.len;
+		w->explained += copy.len;
 	}
 	return found;
 }
@@ -134,7 +155,7 @@ int bak_pack_walk(struct bak_backend *backend, const struct bak_keyring *ring,
 	if (result == 1 && walk_all(&w, err) < 0)
 		result = -1;
 	if (result == 1) {
-		*out_lost = w.size - w.off;
+		*out_lost = w.size - w.explained;
 		hand_over(&w, out);
 	}
 	bak_buf_release(&w.segs);

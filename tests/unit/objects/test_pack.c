@@ -257,7 +257,7 @@ static void test_walk_without_footer(void **state)
 	bak_footer_release(&footer);
 }
 
-static void test_walk_as_far_as_it_goes(void **state)
+static void test_walk_over_gaps(void **state)
 {
 	struct fixture *f = *state;
 	struct bak_error err = BAK_ERROR_INIT;
@@ -265,9 +265,18 @@ static void test_walk_as_far_as_it_goes(void **state)
 	uint64_t lost = 0;
 	damage(f, SIZE_MAX, (size_t)f->rows.segs[2].off + 30);
 	assert_int_equal(bak_pack_walk(f->be, &ring, f->id, &footer, &lost, &err), 1);
-	assert_int_equal(footer.rows.n_segs, 2);
-	assert_int_equal(lost, f->rows.pack.size - f->rows.segs[2].off);
+	assert_int_equal(footer.rows.n_segs, 3);
+	assert_int_equal(lost, f->rows.pack.size - bak_pack_len(f->pack) + f->rows.segs[2].len);
+	assert_int_equal(footer.segs[2].off, f->rows.segs[3].off);
+	assert_same_nodes(&footer.rows, &f->rows);
 	bak_footer_release(&footer);
+	/* The first header, and the footer's too. */
+	damage(f, SIZE_MAX, 10);
+	damage(f, SIZE_MAX, (size_t)bak_pack_len(f->pack) + 3);
+	assert_int_equal(bak_pack_walk(f->be, &ring, f->id, &footer, &lost, &err), 1);
+	assert_int_equal(footer.rows.n_segs, 2);
+	bak_footer_release(&footer);
+	damage(f, SIZE_MAX, 10);
 	/* Cut off in the middle of a body. */
 	damage(f, (size_t)f->rows.segs[1].off + f->rows.segs[1].len - 1, SIZE_MAX);
 	assert_int_equal(bak_pack_walk(f->be, &ring, f->id, &footer, &lost, &err), 1);
@@ -389,7 +398,7 @@ int main(void)
 		cmocka_unit_test(test_padme),
 		cmocka_unit_test_setup_teardown(test_footer_says_it_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_walk_without_footer, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_walk_as_far_as_it_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_walk_over_gaps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_flip_of_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cut_anywhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
