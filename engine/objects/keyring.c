@@ -147,6 +147,7 @@ static int derive(const struct bak_secret *secret, const struct slot *slot, uint
 }
 
 #define SLOT_AAD "bakfs slot"
+#define SLOT_MEMBERS 6 /* of those written before there were MACs */
 #define SLOT_AAD_LEN (sizeof SLOT_AAD - 1 + BAK_REPO_ID_BYTES + 16)
 
 static int slot_aad(const uint8_t repo_id[BAK_REPO_ID_BYTES], const char *slot_id,
@@ -171,6 +172,23 @@ static json_t *slot_json(const struct slot *slot, enum bak_secret_kind kind)
 	return json_pack("{s:i, s:s, s:s, s:s, s:o, s:s}", "version", SLOT_VERSION, "kind",
 			 slot->kind, "label", slot->label, "created", slot->created, "kdf", kdf,
 			 "ring", slot->ring_hex);
+}
+
+/* The MAC of a slot without its member "mac", which is taken out. */
+static int slot_mac(const struct bak_keyring *ring, const char *slot_id, json_t *json,
+		    char out_hex[2 * BAK_SHA256_LEN + 1], struct bak_error *err)
+{
+	BAK_AUTO(bak_buf_release) struct bak_buf covered = BAK_BUF_INIT;
+	uint8_t mac[BAK_SHA256_LEN];
+	json_object_del(json, "mac");
+	char *text = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT);
+	int rc = text && bak_buf_printf(&covered, "bakfs slot %s %s", slot_id, text) == 0
+			 ? bak_hmac_once(ring->id_key, covered.p, covered.len, mac, err)
+			 : bak_error_nomem(err);
+	free(text);
+	if (rc == 0)
+		bak_hex(out_hex, mac, sizeof mac);
+	return rc;
 }
 
 /* Seals the packed ring under the slot's key, as hex. */
@@ -220,11 +238,12 @@ int bak_slot_seal(const struct bak_keyring *ring, const char *slot_id,
 	json_t *json = slot_json(&slot, secret->kind);
 	if (!json)
 		return bak_error_set(err, BAK_USAGE, "the label is not UTF-8");
-	char *text = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT);
-	int result = text && bak_buf_append(out_json, text, strlen(text)) == 0 &&
-				     bak_buf_append(out_json, "\n", 1) == 0
-			     ? 0
-			     : bak_error_nomem(err);
+	char mac[2 * BAK_SHA256_LEN + 1], *text = NULL;
+	int result = slot_mac(ring, slot_id, json, mac, err);
+	if (result == 0 && (json_object_set_new(json, "mac", json_string(mac)) < 0 ||
+			    !(text = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT)) ||
+			    bak_buf_printf(out_json, "%s\n", text) < 0))
+		result = bak_error_nomem(err);
 	free(text);
 	json_decref(json);
 	return result;
@@ -337,6 +356,29 @@ int bak_slot_describe(const char *slot_id, const char *json, size_t json_len,
 		snprintf(out->kind, sizeof out->kind, "%s", slot.kind);
 		snprintf(out->label, sizeof out->label, "%s", slot.label);
 		snprintf(out->created, sizeof out->created, "%s", slot.created);
+	}
+	json_decref(parsed);
+	return result;
+}
+
+int bak_slot_check(const struct bak_keyring *ring, const char *slot_id, const char *json,
+		   size_t json_len, struct bak_error *err)
+{
+	json_t *parsed = NULL;
+	struct slot slot;
+	char mac[2 * BAK_SHA256_LEN + 1], want[2 * BAK_SHA256_LEN + 1];
+	int result = slot_parse(json, json_len, &parsed, &slot, err);
+	const char *has = result == 0 ? json_string_value(json_object_get(parsed, "mac")) : NULL;
+	if (has) {
+		snprintf(mac, sizeof mac, "%s", has);
+		bool whole = strlen(has) == sizeof mac - 1;
+		result = slot_mac(ring, slot_id, parsed, want, err);
+		if (result == 0)
+			result = whole && strcmp(mac, want) == 0
+					 ? 1
+					 : slot_damaged("its MAC does not fit", err);
+	} else if (result == 0 && json_object_size(parsed) > SLOT_MEMBERS) {
+		result = slot_damaged("its MAC is missing", err);
 	}
 	json_decref(parsed);
 	return result;

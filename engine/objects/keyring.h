@@ -6,7 +6,7 @@
  * never change. A slot, keys/<id>.json, is the ring wrapped for one password or one key file:
  *
  *   {"created":"...Z","kdf":{"n":131072,"name":"scrypt","p":1,"r":8,"salt":"<32 hex>"},
- *    "kind":"password","label":"...","ring":"<hex>","version":1}
+ *    "kind":"password","label":"...","mac":"<64 hex>","ring":"<hex>","version":1}
  *   or, for a key file, "kdf":{"name":"hkdf-sha256","salt":"<32 hex>"}, "kind":"keyfile"
  *
  * slot key = scrypt(password, salt, n, r, p, 32 bytes)             (RFC 7914)
@@ -18,6 +18,9 @@
  *            33  32  gear key
  *            65  u8  number of masters (1..255)
  *            66  each: u32 number, 32 bytes
+ * mac (older slots have none) = HMAC-SHA256(id key, "bakfs slot " || slot id in hex || " " || the
+ *   object without "mac" as compact JSON with sorted keys): it lets `check` see damage in slots whose
+ *   secret it does not know.
  *
  * A key file is text: "bakfs-key-1 <64 hex>\n".
  * Ownership: a struct bak_keyring wipes itself in release. Not to be copied.
@@ -77,6 +80,10 @@ int bak_slot_seal(const struct bak_keyring *ring, const char *slot_id,
 int bak_slot_open(const uint8_t repo_id[BAK_REPO_ID_BYTES], const char *slot_id, const char *json,
 		  size_t json_len, const struct bak_secret *secret, struct bak_keyring *out,
 		  struct bak_error *err);
+
+/* By its MAC: 1 whole, 0 it has none, -1 BAK_CORRUPT. */
+int bak_slot_check(const struct bak_keyring *ring, const char *slot_id, const char *json,
+		   size_t json_len, struct bak_error *err);
 
 struct bak_slot_info {
 	char id[2 * 16 + 1];

@@ -106,6 +106,24 @@ static void test_round_trip(void **state)
 	}
 }
 
+/* Who has another secret still sees every flipped bit. */
+static void test_every_flip_of_a_slot(void **state)
+{
+	struct fixture *f = *state;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_buf json = BAK_BUF_INIT;
+	assert_int_equal(bak_slot_seal(&f->ring, SLOT, &f->keyfile, "ours", LOG_N, &json, &err), 0);
+	assert_int_equal(bak_slot_check(&f->ring, SLOT, (char *)json.p, json.len, &err), 1);
+	assert_int_equal(bak_slot_check(&f->ring, OTHER_SLOT, (char *)json.p, json.len, &err), -1);
+	for (size_t bit = 0; bit < 8 * json.len; bit++) {
+		json.p[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		assert_int_equal(bak_slot_check(&f->ring, SLOT, (char *)json.p, json.len, &err),
+				 -1);
+		json.p[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	bak_buf_release(&json);
+}
+
 static void test_many_masters(void **state)
 {
 	struct fixture *f = *state;
@@ -220,6 +238,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_every_flip_of_a_slot, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_masters, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_slots, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_key_file, setup, teardown),
