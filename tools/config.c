@@ -127,8 +127,10 @@ void bak_config_release(struct bak_config *config)
 		}
 		bak_store_conf_release(conf);
 		free(config->stores[s].lines);
+		bak_keep_release(&config->stores[s].keep);
 	}
 	free(config->stores);
+	bak_keep_release(&config->keep);
 	free(config->file);
 	free(config->path);
 	free(config->key_file);

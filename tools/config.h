@@ -1,8 +1,8 @@
 /*
  * The configuration: an INI file read with libinih, or nothing but what the command line says.
  *
- *   [repository]   path, the secret's whereabouts, host, memory, parity
- *   [store NAME]   type and that driver's options, any number of sections
+ *   [repository]   path, the secret's whereabouts, host, memory, parity, what forget keeps
+ *   [store NAME]   type, that driver's options, what forget keeps; any number of sections
  *   [mount]        restore_delay, spool
  *
  * Rules: one `key = value` a line, of at most 4096 bytes; indentation means nothing. A line that
@@ -18,6 +18,7 @@
 #define BAK_TOOLS_CONFIG_H
 
 #include "stores/stores.h"
+#include "tools/keep.h"
 
 /* The longest line and the longest file that are read; a configuration is some dozens of lines. */
 #define BAK_CONFIG_LINE_MAX 4096
@@ -27,6 +28,7 @@ struct bak_config_store {
 	struct bak_store_conf conf; /* checked against its driver's options; paths absolute */
 	unsigned line;              /* of "[store NAME]"; 0 when it came from the command line */
 	unsigned *lines;            /* of each pair of conf */
+	struct bak_keep keep;       /* if it says anything, it counts instead of the config's */
 };
 
 struct bak_config {
@@ -38,6 +40,7 @@ struct bak_config {
 	uint64_t cache_bytes; /* of decoded segments; 0: the engine's own */
 	unsigned workers;     /* 0: as many as cores */
 	unsigned parity;      /* percent; 0: none */
+	struct bak_keep keep; /* for stores that say nothing of their own */
 	/* [mount] */
 	unsigned restore_delay_s;
 	char *spool; /* absolute, NULL: the repository's tmp/ */

@@ -28,6 +28,14 @@ const struct bak_config_key bak_config_keys[] = {
 	{"repository", "cache", "memory for decoded segments, such as 256M"},
 	{"repository", "workers", "threads that compress and seal; 0 is one a core"},
 	{"repository", "parity", "parity written behind packs, such as 5%"},
+	{"repository", "keep_last", "forget keeps so many snapshots of a store"},
+	{"repository", "keep_within", "and all not older than this, such as 30d"},
+	{"repository", "keep_hourly", "and the last of each of so many hours"},
+	{"repository", "keep_daily", "... days"},
+	{"repository", "keep_weekly", "... weeks"},
+	{"repository", "keep_monthly", "... months"},
+	{"repository", "keep_yearly", "... years"},
+	{"repository", "keep_tag", "and all that have one of these tags"},
 	{"mount", "restore_delay", "seconds in which rm still stops a restore"},
 	{"mount", "spool", "folder for uploads, instead of the repository's tmp"},
 	{NULL, NULL, NULL},
@@ -139,6 +147,31 @@ static int set_parity(struct parser *p, unsigned *slot, const char *value)
 	return 0;
 }
 
+/* The place of "keep_..." among the rules, or SIZE_MAX. */
+static size_t keep_rule(const char *key)
+{
+	const char *name;
+	size_t i;
+
+	for (i = 0; !strncmp(key, "keep_", 5) && (name = bak_keep_rule_name(i)); i++) {
+		if (!strcmp(key + 5, name))
+			return i;
+	}
+	return SIZE_MAX;
+}
+
+static int set_keep(struct parser *p, struct bak_keep *keep, const char *key, const char *value)
+{
+	unsigned before = keep->given;
+	struct bak_error err = BAK_ERROR_INIT;
+	int rc = bak_keep_set(keep, keep_rule(key), value, &err);
+
+	if (rc < 0)
+		return err.code == BAK_NO_MEMORY ? fail_nomem(p)
+						 : fail_at(p, p->line, "%s", err.msg);
+	return keep->given == before ? fail_at(p, p->line, "%s is given twice", key) : 0;
+}
+
 static int set_repository(struct parser *p, const char *key, const char *value)
 {
 	struct bak_config *config = p->config;
@@ -154,6 +187,8 @@ static int set_repository(struct parser *p, const char *key, const char *value)
 		return set_text(p, &config->password_command, value);
 	if (!strcmp(key, "host"))
 		return set_text(p, &config->host, value);
+	if (keep_rule(key) != SIZE_MAX)
+		return set_keep(p, &config->keep, key, value);
 	if (!strcmp(key, "workers"))
 		return set_unsigned(p, &config->workers, value, 1024);
 	if (!strcmp(key, "parity"))
@@ -283,6 +318,14 @@ static char *next_line(char *buf, int size, void *ctx)
 	return buf;
 }
 
+static int set_store(struct parser *p, struct bak_config_store *store, const char *key,
+		     const char *value)
+{
+	if (keep_rule(key) != SIZE_MAX)
+		return set_keep(p, &store->keep, key, value);
+	return bak_config_add_pair(store, key, value, p->line) < 0 ? fail_nomem(p) : 0;
+}
+
 /* libinih's handler: 1 is success. */
 static int take_pair(void *ctx, const char *section, const char *key, const char *value)
 {
@@ -299,11 +342,8 @@ static int take_pair(void *ctx, const char *section, const char *key, const char
 		rc = set_known(p, "repository", key, value);
 	else if (p->section == SECTION_MOUNT)
 		rc = set_known(p, "mount", key, value);
-	else if (bak_config_add_pair(&config->stores[config->n_stores - 1], key, value, p->line) <
-		 0)
-		rc = fail_nomem(p);
 	else
-		rc = 0;
+		rc = set_store(p, &config->stores[config->n_stores - 1], key, value);
 	return rc == 0;
 }
 

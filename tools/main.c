@@ -63,6 +63,8 @@ static const struct command {
 
 	{"The repository", "key", "add|list|remove [ID]", "passwords and key files",
 	 bak_command_key, bak_options_key},
+	{NULL, "forget", "[ID...]", "give up snapshots, by ID or by what to keep",
+	 bak_command_forget, bak_options_forget},
 	{NULL, "reindex", "", "rebuild the index from the repository", bak_command_reindex,
 	 no_options},
 

@@ -64,3 +64,12 @@ int bak_repo_forget(struct bak_repo *repo, uint64_t first, uint64_t last, struct
 	pthread_mutex_unlock(&repo->lock);
 	return rc;
 }
+
+bool bak_repo_is_forgotten(struct bak_repo *repo, uint64_t first, uint64_t last)
+{
+	struct bak_range range = {first, last};
+	pthread_mutex_lock(&repo->lock);
+	bool forgotten = bak_catalog_is_forgotten(repo, &range);
+	pthread_mutex_unlock(&repo->lock);
+	return forgotten;
+}

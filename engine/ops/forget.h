@@ -12,5 +12,7 @@
  * are left alone. BAK_USAGE for an empty range, or one beyond the highest number that was ever
  * seen: it would use up numbers. */
 int bak_repo_forget(struct bak_repo *repo, uint64_t first, uint64_t last, struct bak_error *err);
+/* Whether records cover all of these numbers. */
+bool bak_repo_is_forgotten(struct bak_repo *repo, uint64_t first, uint64_t last);
 
 #endif

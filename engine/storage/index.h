@@ -133,6 +133,10 @@ int bak_index_snapshot(struct bak_index *index, uint64_t number, struct bak_snap
 typedef int bak_snapshot_fn(void *ctx, const struct bak_snapshot_row *row);
 int bak_index_each_snapshot(struct bak_index *index, const char *store, bak_snapshot_fn *fn,
 			    void *ctx, struct bak_error *err);
+/* The same as an array; free it with bak_snapshot_rows_free. */
+int bak_index_snapshots(struct bak_index *index, const char *store,
+			struct bak_snapshot_row **out_rows, size_t *out_n, struct bak_error *err);
+void bak_snapshot_rows_free(struct bak_snapshot_row *rows, size_t n);
 /* Numbers that have a row, forgotten or not, sorted; the caller's to free. */
 int bak_index_snapshot_numbers(struct bak_index *index, uint64_t **out_numbers, size_t *out_n,
 			       struct bak_error *err);

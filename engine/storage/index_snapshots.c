@@ -248,6 +248,37 @@ int bak_index_each_snapshot(struct bak_index *index, const char *store, bak_snap
 	return result;
 }
 
+void bak_snapshot_rows_free(struct bak_snapshot_row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		bak_snapshot_row_release(&rows[i]);
+	free(rows);
+}
+
+int bak_index_snapshots(struct bak_index *index, const char *store,
+			struct bak_snapshot_row **out_rows, size_t *out_n, struct bak_error *err)
+{
+	struct bak_snapshot_row *rows = NULL;
+	size_t n = 0, cap = 0, more = BATCH;
+	while (more == BATCH) {
+		while (cap < n + BATCH)
+			if (bak_grow(&rows, &cap, cap, sizeof *rows) < 0)
+				goto fail_nomem;
+		int rc = next_batch(index, store, n ? rows[n - 1].number : 0, rows + n, &more, err);
+		n += more;
+		if (rc < 0)
+			goto fail;
+	}
+	*out_rows = rows;
+	*out_n = n;
+	return 0;
+fail_nomem:
+	bak_error_nomem(err);
+fail:
+	bak_snapshot_rows_free(rows, n);
+	return -1;
+}
+
 int bak_index_snapshot_numbers(struct bak_index *index, uint64_t **out_numbers, size_t *out_n,
 			       struct bak_error *err)
 {
