@@ -23,6 +23,12 @@ struct bak_hash {
 	uint8_t b[BAK_HASH_BYTES];
 };
 
+/* A range of a segment that a holed copy of it keeps. */
+struct bak_seg_range {
+	uint32_t off, len;
+	uint32_t at; /* in a decoded copy: where it starts in its raw bytes; else unused */
+};
+
 /* Where a tree object lies: [off, off + len) of a tree segment, its prefix included. len 0: none.
  */
 struct bak_ref {

@@ -154,17 +154,17 @@ static int put_nodes(struct encoder *e, struct bak_error *err)
 	return put_pieces(e, pieces, n, true, err);
 }
 
-static void put_kept(struct encoder *e, size_t seg)
+/* *k: the place in in->kept, moved along. */
+static void put_kept(struct encoder *e, size_t seg, size_t *k)
 {
 	const struct bak_footer_in *in = e->in;
-	size_t k = 0;
-	while (k < in->n_kept && in->kept[k].seg != seg)
-		k++;
-	size_t n = k < in->n_kept ? in->kept[k].n : 0;
+	while (*k < in->n_kept && in->kept[*k].seg < seg)
+		++*k;
+	size_t n = *k < in->n_kept && in->kept[*k].seg == seg ? in->kept[*k].n : 0;
 	uint32_t end = 0;
 	put(e, n);
 	for (size_t i = 0; i < n; i++) {
-		const struct bak_seg_range *range = &in->ranges[in->kept[k].first + i];
+		const struct bak_seg_range *range = &in->ranges[in->kept[*k].first + i];
 		put(e, range->off - end);
 		put(e, range->len);
 		end = range->off + range->len;
@@ -173,6 +173,7 @@ static void put_kept(struct encoder *e, size_t seg)
 
 static void put_segs(struct encoder *e)
 {
+	size_t k = 0;
 	put(e, e->in->n_segs);
 	for (size_t i = 0; i < e->in->n_segs; i++) {
 		const struct bak_seg_copy *seg = &e->in->segs[i];
@@ -186,7 +187,7 @@ static void put_segs(struct encoder *e)
 		put(e, seg->len);
 		put(e, seg->raw_len);
 		if (seg->holed)
-			put_kept(e, i);
+			put_kept(e, i, &k);
 	}
 }
 
@@ -238,21 +239,41 @@ static int damaged(const char *what, struct bak_error *err)
 	return bak_error_set(err, BAK_CORRUPT, "damaged footer: %s", what);
 }
 
-/* Checks a holed segment's ranges; nothing keeps them here. */
-static void skip_kept(struct bak_bytes *in)
+/* What holed segments keep, while a footer is parsed. */
+struct kept_lists {
+	struct bak_kept_rows *rows;
+	struct bak_seg_range *ranges;
+	size_t n_rows, cap_rows, n_ranges, cap_ranges;
+	bool no_memory;
+};
+
+static void get_kept(struct bak_bytes *in, size_t seg, struct kept_lists *out)
 {
 	uint64_t n = bak_get_varint_max(in, bak_bytes_left(in) / 2);
 	uint64_t end = 0;
+	if (bak_grow(&out->rows, &out->cap_rows, out->n_rows, sizeof *out->rows) < 0) {
+		out->no_memory = in->bad = true;
+		return;
+	}
+	out->rows[out->n_rows++] = (struct bak_kept_rows){seg, out->n_ranges, (size_t)n};
 	for (uint64_t i = 0; i < n && !in->bad; i++) {
 		uint64_t gap = bak_get_varint_max(in, BAK_SEG_LIMIT);
 		uint64_t len = bak_get_varint_max(in, BAK_SEG_LIMIT);
 		end += gap + len;
 		if (len == 0 || (i > 0 && gap == 0) || end > BAK_SEG_LIMIT)
 			in->bad = true;
+		if (bak_grow(&out->ranges, &out->cap_ranges, out->n_ranges, sizeof *out->ranges) <
+		    0) {
+			out->no_memory = in->bad = true;
+			return;
+		}
+		out->ranges[out->n_ranges++] = (struct bak_seg_range){.off = (uint32_t)(end - len),
+								      .len = (uint32_t)len};
 	}
 }
 
-static void get_seg(struct bak_bytes *in, const struct bak_runs *runs, struct bak_seg_copy *out)
+static void get_seg(struct bak_bytes *in, const struct bak_runs *runs, size_t number,
+		    struct kept_lists *kept, struct bak_seg_copy *out)
 {
 	uint64_t run = bak_get_varint(in);
 	if (run >= runs->n) {
@@ -271,7 +292,7 @@ static void get_seg(struct bak_bytes *in, const struct bak_runs *runs, struct ba
 	    (out->type != BAK_SEG_DATA && out->type != BAK_SEG_TREE))
 		in->bad = true;
 	if (out->holed)
-		skip_kept(in);
+		get_kept(in, number, kept);
 }
 
 /* records: bytes of all records together, as the pack's size says. */
@@ -279,6 +300,7 @@ static int get_segs(struct bak_bytes *in, const struct bak_runs *runs, uint64_t 
 		    struct bak_footer *out, struct bak_error *err)
 {
 	uint64_t n = bak_get_varint_max(in, bak_bytes_left(in) / MIN_SEG), off = 0;
+	struct kept_lists kept = {.n_rows = 0};
 	if (in->bad)
 		return damaged("segments", err);
 	out->segs = calloc(n ? n : 1, sizeof *out->segs);
@@ -286,11 +308,16 @@ static int get_segs(struct bak_bytes *in, const struct bak_runs *runs, uint64_t 
 		return bak_error_nomem(err);
 	for (uint64_t i = 0; i < n && !in->bad; i++) {
 		struct bak_seg_copy *seg = &out->segs[i];
-		get_seg(in, runs, seg);
+		get_seg(in, runs, i, &kept, seg);
 		memcpy(seg->pack, out->rows.pack.id, BAK_PACK_ID_BYTES);
 		seg->off = off;
 		off += seg->len;
 	}
+	out->rows.kept = out->kept = kept.rows;
+	out->rows.ranges = out->ranges = kept.ranges;
+	out->rows.n_kept = kept.n_rows;
+	if (kept.no_memory)
+		return bak_error_nomem(err);
 	if (in->bad || off != records)
 		return damaged("segments", err);
 	out->rows.segs = out->segs;
@@ -413,6 +440,8 @@ int bak_footer_parse(const uint8_t id[BAK_PACK_ID_BYTES], uint64_t size, const v
 void bak_footer_release(struct bak_footer *footer)
 {
 	free(footer->segs);
+	free(footer->kept);
+	free(footer->ranges);
 	free(footer->chunks);
 	free(footer->nodes);
 	*footer = (struct bak_footer){.run_start = 0};

@@ -8,18 +8,13 @@
 #define BAK_PACK_MAGIC "bakpack1"
 #define BAK_PACK_TAIL 12 /* length of the footer record, magic */
 
-/* Kept ranges of holed segment number seg of the pack, one behind another in `ranges`. */
-struct bak_footer_kept {
-	size_t seg, first, n;
-};
-
 /* What goes into a footer; chunks and nodes in any order. */
 struct bak_footer_in {
 	const uint8_t *run;
 	int64_t run_start;
 	const struct bak_seg_copy *segs;
 	size_t n_segs;
-	const struct bak_footer_kept *kept;
+	const struct bak_kept_rows *kept; /* sorted by seg */
 	size_t n_kept;
 	const struct bak_seg_range *ranges;
 	const struct bak_chunk_row *chunks;

@@ -69,9 +69,9 @@ int bak_pack_new(struct bak_backend *backend, const struct bak_keyring *ring, co
 
 static int keep_ranges(struct bak_pack *pack, const struct bak_seg_range *kept, size_t n)
 {
-	struct bak_footer_kept row = {.seg = COUNT(pack->segs, struct bak_seg_copy),
-				      .first = COUNT(pack->ranges, struct bak_seg_range),
-				      .n = n};
+	struct bak_kept_rows row = {.seg = COUNT(pack->segs, struct bak_seg_copy),
+				    .first = COUNT(pack->ranges, struct bak_seg_range),
+				    .n = n};
 	if (bak_buf_append(&pack->kept, &row, sizeof row) < 0)
 		return -1;
 	return bak_buf_append(&pack->ranges, kept, n * sizeof *kept);
@@ -134,6 +134,9 @@ static void rows_of(struct bak_pack *pack, struct bak_pack_rows *out)
 	*out = (struct bak_pack_rows){
 		.segs = (const struct bak_seg_copy *)pack->segs.p,
 		.n_segs = COUNT(pack->segs, struct bak_seg_copy),
+		.kept = (const struct bak_kept_rows *)pack->kept.p,
+		.n_kept = COUNT(pack->kept, struct bak_kept_rows),
+		.ranges = (const struct bak_seg_range *)pack->ranges.p,
 		.chunks = (const struct bak_chunk_row *)pack->chunks.p,
 		.n_chunks = COUNT(pack->chunks, struct bak_chunk_row),
 		.nodes = (const struct bak_node_row *)pack->nodes.p,
@@ -155,8 +158,8 @@ static int footer_make(struct bak_pack *pack, struct bak_buf *out, struct bak_er
 		.run_start = pack->run_start,
 		.segs = (const struct bak_seg_copy *)pack->segs.p,
 		.n_segs = COUNT(pack->segs, struct bak_seg_copy),
-		.kept = (const struct bak_footer_kept *)pack->kept.p,
-		.n_kept = COUNT(pack->kept, struct bak_footer_kept),
+		.kept = (const struct bak_kept_rows *)pack->kept.p,
+		.n_kept = COUNT(pack->kept, struct bak_kept_rows),
 		.ranges = (const struct bak_seg_range *)pack->ranges.p,
 		.chunks = (const struct bak_chunk_row *)pack->chunks.p,
 		.n_chunks = COUNT(pack->chunks, struct bak_chunk_row),

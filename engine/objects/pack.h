@@ -67,6 +67,8 @@ struct bak_footer {
 	struct bak_pack_rows rows;
 	int64_t run_start;
 	struct bak_seg_copy *segs;
+	struct bak_kept_rows *kept;
+	struct bak_seg_range *ranges;
 	struct bak_chunk_row *chunks;
 	struct bak_node_row *nodes;
 };

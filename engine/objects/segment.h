@@ -77,10 +77,8 @@ int bak_segment_open_header(const struct bak_keyring *ring, const void *head,
 struct bak_segment {
 	struct bak_seg_header header;
 	uint8_t *data; /* owned; header.raw_len bytes */
-	size_t n_kept; /* holed only: ranges as sorted (off, len), and where each starts in data */
-	struct bak_seg_range {
-		uint32_t off, len, at;
-	} * kept;
+	size_t n_kept; /* holed only, sorted */
+	struct bak_seg_range *kept;
 };
 
 /* Opens and decodes one whole record. want_id and want_type are what the caller looks for.

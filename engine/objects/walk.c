@@ -16,7 +16,7 @@ struct walk {
 	uint64_t size, off;
 	uint64_t explained; /* bytes of records whose header opened */
 	struct bak_seg_codec codec;
-	struct bak_buf segs, nodes, record;
+	struct bak_buf segs, kept, ranges, nodes, record;
 };
 
 /* Whether the bytes are the header of a record that fits at `at`. 1, 0, -1. */
@@ -85,24 +85,39 @@ static int add_nodes(struct walk *w, const struct bak_segment *tree, struct bak_
 	return 0;
 }
 
-static int read_tree(struct walk *w, const struct bak_seg_copy *copy, struct bak_error *err)
+/* What the holed copy that was added last keeps. */
+static int add_kept(struct walk *w, const struct bak_segment *segment, struct bak_error *err)
 {
-	struct bak_segment tree;
+	struct bak_kept_rows row = {.seg = w->segs.len / sizeof(struct bak_seg_copy) - 1,
+				    .first = w->ranges.len / sizeof *segment->kept,
+				    .n = segment->n_kept};
+	return bak_buf_append(&w->kept, &row, sizeof row) < 0 ||
+			       bak_buf_append(&w->ranges, segment->kept,
+					      segment->n_kept * sizeof *segment->kept) < 0
+		       ? bak_error_nomem(err)
+		       : 0;
+}
+
+/* Opens what says more than its header does: trees, holed segments. */
+static int read_body(struct walk *w, const struct bak_seg_copy *copy, struct bak_error *err)
+{
+	struct bak_segment segment;
 	struct bak_error why = BAK_ERROR_INIT;
 	w->record.len = 0;
 	int found = bak_backend_get(w->backend, w->name, copy->off, copy->len, &w->record, err);
 	if (found < 0)
 		return -1;
-	if (bak_segment_open(w->ring, &w->codec, BAK_SEG_TREE, &copy->id, w->record.p,
-			     w->record.len, &tree, &why) < 0) {
+	if (bak_segment_open(w->ring, &w->codec, (enum bak_seg_type)copy->type, &copy->id,
+			     w->record.p, w->record.len, &segment, &why) < 0) {
 		if (why.code == BAK_CORRUPT)
 			return 0;
 		*err = why;
 		return -1;
 	}
 	/* In a holed tree segment objects do not lie one behind another. */
-	int result = tree.header.holed ? 0 : add_nodes(w, &tree, err);
-	bak_segment_release(&tree);
+	int result = segment.header.holed ? add_kept(w, &segment, err)
+					  : add_nodes(w, &segment, err);
+	bak_segment_release(&segment);
 	return result;
 }
 
@@ -122,7 +137,7 @@ static int walk_all(struct walk *w, struct bak_error *err)
 		memcpy(copy.pack, w->id, BAK_PACK_ID_BYTES);
 		if (bak_buf_append(&w->segs, &copy, sizeof copy) < 0)
 			return bak_error_nomem(err);
-		if (header.type == BAK_SEG_TREE && read_tree(w, &copy, err) < 0)
+		if ((header.type == BAK_SEG_TREE || header.holed) && read_body(w, &copy, err) < 0)
 			return -1;
 		w->off += copy.len;
 		w->explained += copy.len;
@@ -134,15 +149,20 @@ static int walk_all(struct walk *w, struct bak_error *err)
 static void hand_over(struct walk *w, struct bak_footer *out)
 {
 	*out = (struct bak_footer){.segs = (struct bak_seg_copy *)w->segs.p,
+				   .kept = (struct bak_kept_rows *)w->kept.p,
+				   .ranges = (struct bak_seg_range *)w->ranges.p,
 				   .nodes = (struct bak_node_row *)w->nodes.p};
 	memcpy(out->rows.pack.id, w->id, BAK_PACK_ID_BYTES);
 	out->rows.pack.size = w->size;
 	out->rows.pack.walked = true;
 	out->rows.segs = out->segs;
 	out->rows.n_segs = w->segs.len / sizeof *out->segs;
+	out->rows.kept = out->kept;
+	out->rows.n_kept = w->kept.len / sizeof *out->kept;
+	out->rows.ranges = out->ranges;
 	out->rows.nodes = out->nodes;
 	out->rows.n_nodes = w->nodes.len / sizeof *out->nodes;
-	w->segs = w->nodes = (struct bak_buf)BAK_BUF_INIT;
+	w->segs = w->kept = w->ranges = w->nodes = (struct bak_buf)BAK_BUF_INIT;
 }
 
 int bak_pack_walk(struct bak_backend *backend, const struct bak_keyring *ring,
@@ -159,6 +179,8 @@ int bak_pack_walk(struct bak_backend *backend, const struct bak_keyring *ring,
 		hand_over(&w, out);
 	}
 	bak_buf_release(&w.segs);
+	bak_buf_release(&w.kept);
+	bak_buf_release(&w.ranges);
 	bak_buf_release(&w.nodes);
 	bak_buf_release(&w.record);
 	bak_seg_codec_release(&w.codec);

@@ -1,7 +1,7 @@
 /* Packs, segments, chunks and nodes in the index: see index.h. */
 #include "engine/storage/index.h"
 
-#include "engine/base/buf.h"
+#include "engine/base/bytes.h"
 #include "engine/storage/index_db.h"
 
 #include <stdlib.h>
@@ -86,10 +86,31 @@ static int add_pack_row(struct bak_index *index, const struct bak_pack_rows *row
 	return result < 0 ? -1 : 0;
 }
 
+/* The kept ranges of segs[seg], as they stand in the database: u32 off, u32 len each. *k: the place
+ * in rows->kept, moved along. */
+static int pack_kept(const struct bak_pack_rows *rows, size_t seg, size_t *k, struct bak_buf *out)
+{
+	out->len = 0;
+	while (*k < rows->n_kept && rows->kept[*k].seg < seg)
+		++*k;
+	if (*k == rows->n_kept || rows->kept[*k].seg != seg)
+		return 0;
+	const struct bak_kept_rows *kept = &rows->kept[*k];
+	if (bak_buf_resize(out, 8 * kept->n) < 0)
+		return -1;
+	for (size_t i = 0; i < kept->n; i++) {
+		bak_store_u32(out->p + 8 * i, rows->ranges[kept->first + i].off);
+		bak_store_u32(out->p + 8 * i + 4, rows->ranges[kept->first + i].len);
+	}
+	return 0;
+}
+
 static int add_segs(struct bak_index *index, const struct bak_pack_rows *rows, int64_t pack,
 		    struct bak_error *err)
 {
+	BAK_AUTO(bak_buf_release) struct bak_buf kept = BAK_BUF_INIT;
 	sqlite3_stmt *stmt = bak_index_sql(index, SQL_SEG_ADD, err);
+	size_t k = 0;
 	for (size_t i = 0; stmt && i < rows->n_segs; i++) {
 		const struct bak_seg_copy *seg = &rows->segs[i];
 		int64_t run;
@@ -104,6 +125,10 @@ static int add_segs(struct bak_index *index, const struct bak_pack_rows *rows, i
 		bind_int(stmt, 7, seg->key);
 		bind_int(stmt, 8, seg->type);
 		bind_int(stmt, 9, seg->holed);
+		if (pack_kept(rows, i, &k, &kept) < 0)
+			return bak_error_nomem(err);
+		/* Without bytes this binds NULL. */
+		bind_blob(stmt, 10, kept.len ? kept.p : NULL, (int)kept.len);
 		if (bak_index_run(index, stmt, err) < 0)
 			return -1;
 	}
@@ -388,6 +413,87 @@ int bak_index_find_segment(struct bak_index *index, const struct bak_seg_id *id,
 	}
 	pthread_mutex_unlock(&index->lock);
 	return result < 0 ? -1 : *out_n > 0;
+}
+
+/* Whether the packed ranges hold [off, off + len). */
+static bool kept_has(const uint8_t *p, size_t n, uint32_t off, uint32_t len)
+{
+	size_t low = 0, high = n;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (bak_load_u32(p + 8 * mid) <= off)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == 0)
+		return false;
+	uint64_t from = bak_load_u32(p + 8 * (low - 1)), kept = bak_load_u32(p + 8 * low - 4);
+	return (uint64_t)off + len <= from + kept;
+}
+
+/* What the copy in the statement's row says of the range. */
+static enum bak_keeps row_keeps(sqlite3_stmt *stmt, uint32_t off, uint32_t len)
+{
+	bool condemned = sqlite3_column_int(stmt, 0) != 0, holed = sqlite3_column_int(stmt, 1) != 0;
+	uint64_t raw_len = (uint64_t)sqlite3_column_int64(stmt, 2);
+	const uint8_t *kept = sqlite3_column_blob(stmt, 3);
+	bool has = holed ? kept && kept_has(kept, (size_t)sqlite3_column_bytes(stmt, 3) / 8, off,
+					    len)
+			 : (uint64_t)off + len <= raw_len;
+	if (!has)
+		return BAK_KEEPS_NOT;
+	return condemned ? BAK_KEEPS_CONDEMNED : holed ? BAK_KEEPS_RANGE : BAK_KEEPS_WHOLE;
+}
+
+int bak_index_keeps(struct bak_index *index, const struct bak_seg_id *id, uint32_t off,
+		    uint32_t len, enum bak_keeps *out, struct bak_error *err)
+{
+	int result = -1;
+	*out = BAK_KEEPS_NOT;
+	pthread_mutex_lock(&index->lock);
+	sqlite3_stmt *stmt = bak_index_sql(index, SQL_SEG_KEEPS, err);
+	if (stmt) {
+		bind_blob(stmt, 1, id->run, BAK_RUN_BYTES);
+		bind_int(stmt, 2, id->n);
+		while (*out < BAK_KEEPS_RANGE && (result = bak_index_step(index, stmt, err)) == 1) {
+			enum bak_keeps keeps = row_keeps(stmt, off, len);
+			*out = keeps > *out ? keeps : *out;
+		}
+		sqlite3_reset(stmt);
+	}
+	pthread_mutex_unlock(&index->lock);
+	return result < 0 ? -1 : 0;
+}
+
+int bak_index_kept(struct bak_index *index, const struct bak_seg_copy *copy,
+		   struct bak_seg_range **out, size_t *out_n, struct bak_error *err)
+{
+	int result = -1;
+	*out = NULL;
+	*out_n = 0;
+	pthread_mutex_lock(&index->lock);
+	sqlite3_stmt *stmt = bak_index_sql(index, SQL_SEG_KEPT, err);
+	if (stmt) {
+		bind_blob(stmt, 1, copy->id.run, BAK_RUN_BYTES);
+		bind_int(stmt, 2, copy->id.n);
+		bind_blob(stmt, 3, copy->pack, BAK_PACK_ID_BYTES);
+		bind_int(stmt, 4, copy->off);
+		result = bak_index_step(index, stmt, err);
+	}
+	if (result == 1) {
+		const uint8_t *p = sqlite3_column_blob(stmt, 0);
+		*out_n = p ? (size_t)sqlite3_column_bytes(stmt, 0) / 8 : 0;
+		*out = calloc(*out_n + 1, sizeof **out);
+		if (!*out)
+			result = bak_error_nomem(err);
+		for (size_t i = 0; *out && i < *out_n; i++)
+			(*out)[i] = (struct bak_seg_range){.off = bak_load_u32(p + 8 * i),
+							   .len = bak_load_u32(p + 8 * i + 4)};
+		sqlite3_reset(stmt);
+	}
+	pthread_mutex_unlock(&index->lock);
+	return result < 0 ? -1 : 0;
 }
 
 int bak_index_pack_segments(struct bak_index *index, const uint8_t id[BAK_PACK_ID_BYTES],

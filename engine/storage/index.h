@@ -79,11 +79,20 @@ void bak_index_close(struct bak_index *index);
 int bak_index_begin(struct bak_index *index, bool clear, struct bak_error *err);
 int bak_index_end(struct bak_index *index, bool commit, struct bak_error *err);
 
+/* What the holed copy segs[seg] keeps: n of `ranges`, from first on. */
+struct bak_kept_rows {
+	size_t seg, first, n;
+};
+
 /* Everything that one pack says, in one transaction. rows are sorted inside as needed. */
 struct bak_pack_rows {
 	struct bak_pack_row pack;
 	const struct bak_seg_copy *segs;
 	size_t n_segs;
+	const struct bak_kept_rows *kept; /* sorted by seg; a holed copy without them keeps nothing
+					     that is known */
+	size_t n_kept;
+	const struct bak_seg_range *ranges;
 	const struct bak_chunk_row *chunks;
 	size_t n_chunks;
 	const struct bak_node_row *nodes;
@@ -109,6 +118,18 @@ int bak_index_find_node(struct bak_index *index, const struct bak_hash *hash,
 int bak_index_find_segment(struct bak_index *index, const struct bak_seg_id *id,
 			   struct bak_seg_copy *out, size_t max, size_t *out_n,
 			   struct bak_error *err);
+/* What a holed copy keeps, sorted; none when that is not known. *out is the caller's. */
+int bak_index_kept(struct bak_index *index, const struct bak_seg_copy *copy,
+		   struct bak_seg_range **out, size_t *out_n, struct bak_error *err);
+/* Whether a copy keeps the bytes [off, off + len): */
+enum bak_keeps {
+	BAK_KEEPS_NOT = 0,
+	BAK_KEEPS_CONDEMNED = 1, /* only copies in condemned packs do */
+	BAK_KEEPS_RANGE = 2,     /* one in an uncondemned pack does, with holes elsewhere */
+	BAK_KEEPS_WHOLE = 3,     /* one in an uncondemned pack has the whole segment */
+};
+int bak_index_keeps(struct bak_index *index, const struct bak_seg_id *id, uint32_t off,
+		    uint32_t len, enum bak_keeps *out, struct bak_error *err);
 /* All segment copies of one pack, in the order in which they lie there. *out is the caller's. */
 int bak_index_pack_segments(struct bak_index *index, const uint8_t id[BAK_PACK_ID_BYTES],
 			    struct bak_seg_copy **out, size_t *out_n, struct bak_error *err);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* Raised whenever the tables change: an index of another version is made anew. */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 /* How long a writer waits for another one: a reindex is one transaction and may take minutes. */
 #define BUSY_MS 300000
@@ -35,7 +35,7 @@ static const char schema[] =
 	" nodes INTEGER NOT NULL);"
 	"CREATE TABLE segments(run INTEGER, n INTEGER, pack INTEGER, off INTEGER,"
 	" len INTEGER NOT NULL, raw_len INTEGER NOT NULL, key INTEGER NOT NULL,"
-	" type INTEGER NOT NULL, holed INTEGER NOT NULL,"
+	" type INTEGER NOT NULL, holed INTEGER NOT NULL, kept BLOB,"
 	" PRIMARY KEY(run, n, pack, off)) WITHOUT ROWID;"
 	"CREATE INDEX segments_of_pack ON segments(pack, off);"
 	"CREATE TABLE chunks(hash BLOB PRIMARY KEY, run INTEGER NOT NULL, n INTEGER NOT NULL,"
@@ -79,7 +79,7 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_PACK_CONDEMN] = "UPDATE packs SET condemned = ?2 WHERE id = ?1 AND condemned <> ?2",
 	[SQL_PACK_ALL] = "SELECT id, size, run, condemned, walked FROM packs ORDER BY id",
 	[SQL_SEG_ADD] = "INSERT OR REPLACE INTO segments VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-			" ?9)",
+			" ?9, ?10)",
 	[SQL_SEG_DROP] = "DELETE FROM segments WHERE pack = ?1",
 	[SQL_SEG_FIND] = "SELECT r.run, s.n, p.id, off, len, raw_len, key, type, holed, condemned"
 			 " FROM runs AS r JOIN segments AS s ON s.run = r.number"
@@ -88,6 +88,13 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_SEG_OF_PACK] = "SELECT r.run, s.n, p.id, off, len, raw_len, key, type, holed,"
 			    " condemned FROM packs AS p JOIN segments AS s ON s.pack = p.number"
 			    " JOIN runs AS r ON r.number = s.run WHERE p.id = ?1 ORDER BY off",
+	[SQL_SEG_KEEPS] = "SELECT condemned, holed, raw_len, kept FROM runs AS r"
+			  " JOIN segments AS s ON s.run = r.number"
+			  " JOIN packs AS p ON p.number = s.pack WHERE r.run = ?1 AND s.n = ?2"
+			  " ORDER BY condemned, holed",
+	[SQL_SEG_KEPT] = "SELECT kept FROM runs AS r JOIN segments AS s ON s.run = r.number"
+			 " JOIN packs AS p ON p.number = s.pack"
+			 " WHERE r.run = ?1 AND s.n = ?2 AND p.id = ?3 AND s.off = ?4",
 	[SQL_CHUNK_ADD] = "INSERT OR REPLACE INTO chunks VALUES(?1, ?2, ?3, ?4, ?5)",
 	[SQL_CHUNK_FIND] = "SELECT r.run, c.n, off, len FROM chunks AS c JOIN runs AS r"
 			   " ON r.number = c.run WHERE hash = ?1 AND " HAS_COPY("c"),

@@ -85,7 +85,7 @@ static void footer(const char *name, size_t n_segs, size_t n_chunks)
 	struct bak_seg_copy *segs = calloc(n_segs + 1, sizeof *segs);
 	struct bak_chunk_row *chunks = calloc(n_chunks + 1, sizeof *chunks);
 	struct bak_seg_range ranges[] = {{.off = 0, .len = 10}, {.off = 700, .len = 4000}};
-	struct bak_footer_kept kept = {.seg = 0, .first = 0, .n = 2};
+	struct bak_kept_rows kept = {.seg = 0, .first = 0, .n = 2};
 	struct bak_node_row node = {.hash = {.b = {9}}, .span_len = 1 << 20};
 	uint64_t records = 0;
 	must(segs && chunks ? 0 : -1);
