@@ -6,7 +6,8 @@
  */
 #include "engine/ops/repo_private.h"
 
-#include <jansson.h>
+#include "engine/objects/condemned.h"
+
 #include <stdlib.h>
 
 struct pack_listing {
@@ -17,8 +18,6 @@ struct pack_listing {
 	} * v;
 	size_t n, cap;
 	struct bak_buf condemned; /* ids, one behind another */
-	struct bak_repo *repo;
-	struct bak_error *err;
 };
 
 static int list_pack(void *ctx, const char *name, uint64_t size)
@@ -34,33 +33,23 @@ static int list_pack(void *ctx, const char *name, uint64_t size)
 }
 
 /* A condemnation that does not open condemns nothing; one that cannot be read ends the refresh. */
-static int list_condemned(void *ctx, const char *name, uint64_t size)
+static int list_condemned(void *ctx, const char *name, const struct bak_condemned *condemned)
 {
 	struct pack_listing *l = ctx;
-	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
-	(void)size;
-	int rc = bak_catalog_read(l->repo, name, &json, l->err);
-	if (rc <= 0)
-		return rc;
-	json_t *object = json_loadb((const char *)json.p, json.len, 0, NULL), *pack;
-	size_t i;
-	int bad = 0;
-	json_array_foreach(json_object_get(object, "packs"), i, pack)
-	{
-		uint8_t id[BAK_PACK_ID_BYTES];
-		if (json_is_string(pack) && bak_unhex(id, sizeof id, json_string_value(pack)))
-			bad |= bak_buf_append(&l->condemned, id, sizeof id) < 0;
-	}
-	json_decref(object);
-	return bad;
+	(void)name;
+	return bak_buf_append(&l->condemned, condemned->packs, condemned->n * BAK_PACK_ID_BYTES) <
+	       0;
+}
+
+static int id_cmp(const void *a, const void *b)
+{
+	return memcmp(a, b, BAK_PACK_ID_BYTES);
 }
 
 static bool is_condemned(const struct pack_listing *l, const uint8_t id[BAK_PACK_ID_BYTES])
 {
-	for (size_t at = 0; at < l->condemned.len; at += BAK_PACK_ID_BYTES)
-		if (memcmp(l->condemned.p + at, id, BAK_PACK_ID_BYTES) == 0)
-			return true;
-	return false;
+	size_t n = l->condemned.len / BAK_PACK_ID_BYTES;
+	return n && bsearch(id, l->condemned.p, n, BAK_PACK_ID_BYTES, id_cmp);
 }
 
 static int listed_cmp(const void *a, const void *b)
@@ -157,17 +146,20 @@ static int add_unknown(struct bak_repo *repo, struct pack_listing *l, bool *chan
 
 int bak_catalog_refresh_packs(struct bak_repo *repo, bool *changed, struct bak_error *err)
 {
-	struct pack_listing l = {.repo = repo, .err = err};
+	struct pack_listing l = {.n = 0};
 	BAK_AUTO(bak_free_ptr) struct bak_pack_row *known = NULL;
 	size_t n;
 	*changed = false;
 	if (bak_index_packs(repo->index, &known, &n, err) < 0)
 		return -1;
-	int rc = bak_backend_list(repo->backend, "condemned", list_condemned, &l, err);
+	int rc = bak_condemned_each(repo->backend, &repo->ring, list_condemned, &l, err);
 	if (rc == 0)
 		rc = bak_backend_list(repo->backend, "packs", list_pack, &l, err);
 	if (rc > 0)
 		rc = bak_error_nomem(err);
+	if (rc == 0 && l.condemned.len)
+		qsort(l.condemned.p, l.condemned.len / BAK_PACK_ID_BYTES, BAK_PACK_ID_BYTES,
+		      id_cmp);
 	if (rc == 0 && l.n)
 		qsort(l.v, l.n, sizeof *l.v, listed_cmp);
 	if (rc == 0)

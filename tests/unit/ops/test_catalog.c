@@ -248,14 +248,15 @@ static void test_condemned(void **state)
 	struct bak_error err = BAK_ERROR_INIT;
 	struct bak_world world;
 	uint8_t id[BAK_PACK_ID_BYTES];
-	char hex[2 * BAK_PACK_ID_BYTES + 1], json[128];
+	char hex[2 * BAK_PACK_ID_BYTES + 1], json[160];
 	const char *name = "condemned/00112233445566778899aabbccddeeff";
 	bool changed;
 	bak_world_setup(&world);
 	bak_world_backup(&world, "a", "manual", 1);
 	assert_int_equal(count_condemned(&world, id), 0);
 	bak_hex(hex, id, sizeof id);
-	snprintf(json, sizeof json, "{\"packs\":[\"%s\",\"x\",7]}", hex);
+	snprintf(json, sizeof json,
+		 "{\"packs\":[\"%s\",\"x\",7],\"time\":\"2026-11-21T14:02:12Z\"}", hex);
 	put_record(&world, name, json);
 	refresh(&world);
 	assert_int_equal(count_condemned(&world, id), 1);
