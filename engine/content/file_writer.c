@@ -57,6 +57,7 @@ int bak_file_writer_new(const struct bak_file_writer_conf *conf, struct bak_file
 	struct bak_span_writer_conf spans = {.segmenter = conf->segmenter,
 					     .index = conf->index,
 					     .source = conf->source,
+					     .usable = conf->usable,
 					     .ring = conf->ring,
 					     .chunker = &fw->chunker};
 	if (bak_chunker_init(&fw->chunker, conf->ring->gear_key, conf->chunk_min, conf->chunk_avg,

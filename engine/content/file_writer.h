@@ -10,7 +10,7 @@
 
 #include "engine/content/chunker.h"
 #include "engine/content/segmenter.h"
-#include "engine/content/source.h"
+#include "engine/content/usable.h"
 
 /* Zeros of this length and more are kept as zeros, not as bytes. */
 #define BAK_ZEROS_MIN (64u << 10)
@@ -23,6 +23,7 @@ struct bak_file_writer_conf {
 	struct bak_segmenter *segmenter; /* borrowed, as are all */
 	struct bak_index *index;
 	struct bak_source *source;
+	struct bak_usable *usable;
 	const struct bak_keyring *ring;
 	uint32_t chunk_min, chunk_avg, chunk_max, span;
 };

@@ -5,8 +5,6 @@
 
 #include <stdlib.h>
 
-/* Segments of which it was found lately that they may be used. */
-#define USABLE_SLOTS 64
 /* A matched piece that would bring one more segment into the span for fewer bytes is not taken. */
 #define NEW_SEGMENT_MIN 64
 /* Extents shorter than this cost more in the list than as bytes. */
@@ -19,7 +17,6 @@ struct bak_span_writer {
 	struct bak_content previous;
 	uint64_t previous_size; /* 0: none */
 	enum bak_seg_class class;
-	struct bak_seg_id usable[USABLE_SLOTS];
 
 	/* The span that is being placed. */
 	const uint8_t *buf;
@@ -81,23 +78,6 @@ void bak_span_writer_hash(struct bak_span_writer *sw, const void *p, size_t len,
 
 /* --- what is known already --- */
 
-/* A segment that may be referred to: in an uncondemned pack, without holes. 1, 0, -1. */
-static int seg_usable(struct bak_span_writer *sw, const struct bak_seg_id *id,
-		      struct bak_error *err)
-{
-	struct bak_seg_id *slot = &sw->usable[id->n % USABLE_SLOTS];
-	if (bak_seg_id_equal(slot, id))
-		return 1;
-	struct bak_seg_copy copy;
-	size_t n;
-	int rc = bak_index_find_segment(sw->conf.index, id, &copy, 1, &n, err);
-	if (rc == 1 && (copy.condemned || copy.holed))
-		rc = 0;
-	if (rc == 1)
-		*slot = *id;
-	return rc;
-}
-
 /* 1 and the extent, 0 unknown, -1. */
 static int find_chunk(struct bak_span_writer *sw, const struct bak_item *item,
 		      struct bak_extent *out, struct bak_error *err)
@@ -114,33 +94,7 @@ static int find_chunk(struct bak_span_writer *sw, const struct bak_item *item,
 	if (rc <= 0 || row.len != item->len)
 		return rc < 0 ? -1 : 0;
 	*out = (struct bak_extent){BAK_EXTENT_BYTES, row.seg, row.off, row.len};
-	return seg_usable(sw, &row.seg, err);
-}
-
-/* A node found by hash may be dead and outlive what it refers to: all of it is looked at. */
-static int node_usable(struct bak_span_writer *sw, const struct bak_node_row *row, uint64_t len,
-		       struct bak_error *err)
-{
-	const struct bak_span *span;
-	BAK_AUTO(bak_pin_put_ptr) struct bak_pin *pin = NULL;
-	struct bak_error scratch = BAK_ERROR_INIT;
-	int rc = seg_usable(sw, &row->ref.seg, err);
-	if (rc <= 0)
-		return rc;
-	if (bak_source_span(sw->conf.source, &row->ref, &span, &pin, &scratch) < 0) {
-		if (scratch.code == BAK_CORRUPT || scratch.code == BAK_NOT_FOUND)
-			return 0;
-		*err = scratch;
-		return -1;
-	}
-	if (span->len != len)
-		return 0;
-	for (size_t i = 0; i < span->n_segments; i++) {
-		rc = seg_usable(sw, &span->segments[i].seg, err);
-		if (rc <= 0)
-			return rc;
-	}
-	return 1;
+	return bak_usable_range(sw->conf.usable, &row.seg, row.off, row.len, err);
 }
 
 static int find_node(struct bak_span_writer *sw, const struct bak_hash *hash, uint64_t len,
@@ -158,7 +112,7 @@ static int find_node(struct bak_span_writer *sw, const struct bak_hash *hash, ui
 	if (rc <= 0)
 		return rc;
 	*out = row.ref;
-	return node_usable(sw, &row, len, err);
+	return bak_usable_node(sw->conf.usable, &row, len, err);
 }
 
 static void hash_span(struct bak_span_writer *sw, const struct bak_item *items, size_t n,

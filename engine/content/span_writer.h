@@ -11,7 +11,7 @@
 #include "engine/base/hash.h"
 #include "engine/content/chunker.h"
 #include "engine/content/segmenter.h"
-#include "engine/content/source.h"
+#include "engine/content/usable.h"
 
 enum bak_item_kind { BAK_ITEM_CHUNK = 0, BAK_ITEM_HOLE = 1, BAK_ITEM_ZEROS = 2 };
 
@@ -29,6 +29,7 @@ struct bak_span_writer_conf {
 	struct bak_segmenter *segmenter; /* borrowed, as are all */
 	struct bak_index *index;
 	struct bak_source *source;
+	struct bak_usable *usable;
 	const struct bak_keyring *ring;
 	const struct bak_chunker *chunker;
 };

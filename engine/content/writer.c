@@ -29,6 +29,7 @@ struct bak_writer {
 	struct bak_tree previous; /* snapshot NULL: none */
 	struct bak_sealer *sealer;
 	struct bak_segmenter segmenter;
+	struct bak_usable *usable;
 	struct bak_file_writer *file;
 	struct bak_link_writer links;
 	struct frame *top;
@@ -74,6 +75,7 @@ void bak_writer_free(struct bak_writer *w)
 		frame_free(frame);
 	}
 	bak_file_writer_free(w->file);
+	bak_usable_free(w->usable);
 	bak_link_writer_release(&w->links);
 	bak_sealer_free(w->sealer);
 	bak_segmenter_release(&w->segmenter);
@@ -176,13 +178,16 @@ int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_w
 	uint8_t run[BAK_RUN_BYTES];
 	struct bak_ref none = {.len = 0};
 	struct bak_inode root = {.type = BAK_TYPE_DIR, .mode = 0700};
-	if (bak_random(run, sizeof run, err) < 0 || bak_sealer_new(&sealer, &w->sealer, err) < 0)
+	if (bak_random(run, sizeof run, err) < 0 ||
+	    bak_usable_new(conf->index, conf->source, &w->usable, err) < 0 ||
+	    bak_sealer_new(&sealer, &w->sealer, err) < 0)
 		goto fail;
 	bak_segmenter_init(&w->segmenter, w->sealer, run);
 	bak_link_writer_init(&w->links, conf->previous ? conf->previous->next_link : 1);
 	struct bak_file_writer_conf file = {.segmenter = &w->segmenter,
 					    .index = conf->index,
 					    .source = conf->source,
+					    .usable = w->usable,
 					    .ring = conf->ring,
 					    .chunk_min = conf->chunk.min,
 					    .chunk_avg = conf->chunk.avg,
@@ -196,6 +201,11 @@ int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_w
 fail:
 	bak_writer_free(w);
 	return -1;
+}
+
+struct bak_usable *bak_writer_usable(struct bak_writer *w)
+{
+	return w->usable;
 }
 
 const struct bak_snapshot *bak_writer_previous(const struct bak_writer *w)

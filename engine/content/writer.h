@@ -25,6 +25,7 @@
 #include "engine/content/folder.h"
 
 struct bak_writer;
+struct bak_usable;
 
 /* Chunk parameters, from bakfs.json: bytes. */
 struct bak_chunk_conf {
@@ -58,6 +59,8 @@ struct bak_writer_conf {
 
 int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_writer,
 		   struct bak_error *err);
+/* What it refers to outside of the predecessor; borrowed, as long as the writer lives. */
+struct bak_usable *bak_writer_usable(struct bak_writer *w);
 /* The predecessor, borrowed; NULL for none. For drivers that look up what they noted in it. */
 const struct bak_snapshot *bak_writer_previous(const struct bak_writer *w);
 void bak_writer_free(struct bak_writer *w); /* throws away what is unfinished; NULL is fine */
