@@ -177,6 +177,19 @@ struct each {
 	struct bak_error *err;
 };
 
+/* Reads running/<run>-<n>; one that was renewed since it was listed is <n + 1> by now. */
+static int get_lease(const struct each *each, const char *name, struct bak_buf *out,
+		     struct bak_error *err)
+{
+	char run[17], next[48];
+	unsigned n;
+	int found = bak_record_get(each->backend, each->ring, name, out, err);
+	if (found != 0 || sscanf(name, "running/%16[0-9a-f]-%u", run, &n) != 2)
+		return found;
+	lease_name(next, sizeof next, run, n + 1);
+	return bak_record_get(each->backend, each->ring, next, out, err);
+}
+
 static int each_lease(void *ctx, const char *name, uint64_t size)
 {
 	const struct each *each = ctx;
@@ -184,7 +197,7 @@ static int each_lease(void *ctx, const char *name, uint64_t size)
 	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
 	struct bak_lease lease;
 	(void)size;
-	int found = bak_record_get(each->backend, each->ring, name, &json, &why);
+	int found = get_lease(each, name, &json, &why);
 	/* What does not open was not written by anybody who has the key. */
 	if (found < 0 && why.code != BAK_CORRUPT) {
 		*each->err = why;

@@ -17,10 +17,10 @@
  * Records, payload JSON:
  *   forgotten/<number> or forgotten/<first>-<last>   {"by":host,"time":"...Z"}
  *   tags/<number>-<n>         {"tags":["a","b"]}: the whole set; the highest n wins
- *   condemned/<32 hex>        {"packs":["<32 hex>",...],"time":"...Z"}
- *   running/<run, 16 hex>-<n> {"boot":...,"host":...,"kind":"backup"|"prune","pid":n,"pid_ns":n,
- *                             "pid_start":n (optional),"run":...,"start":"...Z","stores":[...],
- *                             "time":"...Z"}
+ *   condemned/<32 hex>        see condemned.h
+ *   running/<run, 16 hex>-<n> {"boot":...,"host":...,"kind":"backup"|"prune"|"alone","pid":n,
+ *                             "pid_ns":n,"pid_start":n (optional),"run":...,"start":"...Z",
+ *                             "stores":[...],"time":"...Z"}
  */
 #ifndef BAK_OBJECTS_SNAPSHOT_H
 #define BAK_OBJECTS_SNAPSHOT_H

@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 struct bak_backup {
 	struct bak_run *run;
@@ -81,7 +80,7 @@ int bak_backup_begin(struct bak_run *run, const struct bak_backup_conf *conf,
 	if (!b)
 		return bak_error_nomem(err);
 	b->run = run;
-	b->start = time(NULL);
+	b->start = bak_repo_now(run->repo);
 	b->store = strdup(conf->store);
 	b->driver = strdup(conf->driver);
 	if (!b->store || !b->driver) {
@@ -179,7 +178,7 @@ static char *manifest_text(const struct bak_backup *b, json_t *facts, json_t *wa
 	bak_stamp_format(b->stamp, stamp);
 	bak_stamp_format(run->stamp, run_stamp);
 	bak_time_format(b->start, start);
-	bak_time_format(time(NULL), end);
+	bak_time_format(bak_repo_now(run->repo), end);
 	json_t *json = json_pack(
 		"{s:i, s:s, s:s, s:s, s:s, s:{s:s, s:s}, s:{s:s, s:s, s:s, s:s, s:o},"
 		" s:{s:I, s:I, s:I, s:I}, s:I, s:O, s:O}",

@@ -5,7 +5,6 @@
 
 #include <jansson.h>
 #include <stdlib.h>
-#include <time.h>
 
 static int check_range(struct bak_repo *repo, uint64_t first, uint64_t last, struct bak_error *err)
 {
@@ -21,10 +20,10 @@ static int check_range(struct bak_repo *repo, uint64_t first, uint64_t last, str
 	return 0;
 }
 
-static char *record_text(const struct bak_repo *repo)
+static char *record_text(struct bak_repo *repo)
 {
 	char now[BAK_TIME_LEN + 1];
-	bak_time_format(time(NULL), now);
+	bak_time_format(bak_repo_now(repo), now);
 	json_t *json = json_pack("{s:s, s:s}", "by", repo->host, "time", now);
 	char *text = json ? json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
 	json_decref(json);

@@ -338,6 +338,8 @@ int bak_repo_open(const struct bak_repo_conf *conf, const struct bak_secret *sec
 	repo->parity = conf->parity;
 	repo->progress = conf->progress;
 	repo->progress_ctx = conf->progress_ctx;
+	repo->now = conf->now;
+	repo->now_ctx = conf->now_ctx;
 	name_host(repo, conf->host);
 	if (open_backend(repo, conf, err) < 0 || open_keys(repo, secret, err) < 0 ||
 	    open_index(repo, conf, &fresh, err) < 0 || open_source(repo, conf, err) < 0)
@@ -396,6 +398,11 @@ struct bak_source *bak_repo_source(struct bak_repo *repo)
 const char *bak_repo_host(struct bak_repo *repo)
 {
 	return repo->host;
+}
+
+int64_t bak_repo_now(struct bak_repo *repo)
+{
+	return repo->now ? repo->now(repo->now_ctx) : time(NULL);
 }
 
 const char *bak_repo_path(struct bak_repo *repo)

@@ -32,6 +32,8 @@ struct bak_repo_conf {
 	/* Such a copy opened after all, made anew from its pack's parity; may be NULL. */
 	void (*repaired)(void *ctx, const struct bak_seg_copy *copy);
 	void *damaged_ctx; /* of both */
+	int64_t (*now)(void *ctx); /* the time, UTC seconds; NULL: the system's. For tests */
+	void *now_ctx;
 };
 
 /* Makes a repository: folders, one slot for secret, bakfs.json last. BAK_EXISTS over an existing
@@ -53,6 +55,7 @@ const struct bak_keyring *bak_repo_ring(struct bak_repo *repo);
 struct bak_index *bak_repo_index(struct bak_repo *repo);
 struct bak_source *bak_repo_source(struct bak_repo *repo);
 const char *bak_repo_host(struct bak_repo *repo);
+int64_t bak_repo_now(struct bak_repo *repo);
 const char *bak_repo_path(struct bak_repo *repo);      /* real path, or "memory" */
 const char *bak_repo_state_dir(struct bak_repo *repo); /* made, 0700 */
 const char *bak_repo_id_hex(struct bak_repo *repo);

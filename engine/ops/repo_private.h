@@ -25,6 +25,8 @@ struct bak_repo {
 	unsigned parity;
 	void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
 	void *progress_ctx;
+	int64_t (*now)(void *ctx);
+	void *now_ctx;
 
 	pthread_mutex_t lock;   /* one refresh at a time; guards what follows */
 	uint64_t highest;       /* ever seen by this machine */

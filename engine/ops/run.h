@@ -1,25 +1,22 @@
-/* The inside of a run, for run.c and backup.c only; others use backup.h. */
+/* The inside of a run, for run.c, backup.c and commit.c only; others use backup.h. */
 #ifndef BAK_OPS_RUN_H
 #define BAK_OPS_RUN_H
 
 #include "engine/ops/backup.h"
-
-#include <pthread.h>
+#include "engine/ops/hold.h"
 
 struct bak_run {
 	struct bak_repo *repo; /* borrowed */
+	struct bak_hold *hold;
 	uint8_t bytes[8];
 	char id[17];
 	char *type, *description;
 	char **stores;
 	size_t n_stores;
 	int64_t start, stamp; /* stamp: 0 until the first commit fixes it */
-	bool has_lease, has_lock, has_thread;
-	pthread_t thread;
-	pthread_mutex_t lock; /* guards ending and lease_n while the thread runs */
-	pthread_cond_t changed;
-	bool ending;
-	unsigned lease_n;
 };
+
+/* Lists what a backup has to know, in the order that misses nothing. */
+int bak_run_look(struct bak_run *run, struct bak_error *err);
 
 #endif
