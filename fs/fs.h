@@ -9,6 +9,7 @@
 #ifndef BAK_FS_FS_H
 #define BAK_FS_FS_H
 
+#include "engine/content/prefetch.h"
 #include "engine/content/recheck.h"
 #include "fs/catalog.h"
 #include "fs/ino.h"
@@ -29,11 +30,13 @@ struct bak_attr_cache;
 struct bak_texts;
 struct bak_control;
 struct bak_notify;
+struct bak_push;
 
 struct bak_fs {
 	const struct bak_mount_conf *conf;
 	struct bak_repo *repo;
 	struct bak_source *source;
+	struct bak_prefetch *prefetch;
 	struct fuse_session *session;
 	struct bak_catalog_box *catalog;
 	struct bak_snaps *snaps;
@@ -41,6 +44,7 @@ struct bak_fs {
 	struct bak_texts *texts;
 	struct bak_control *control; /* NULL without /restore */
 	struct bak_notify *notify;
+	struct bak_push *push;
 	const char *mount_point; /* real path */
 	uid_t uid;               /* who mounted: owner of all that is ours */
 	gid_t gid;
@@ -163,6 +167,17 @@ void bak_notify_stop(struct bak_notify *notify);
 void bak_notify_free(struct bak_notify *notify); /* NULL is fine */
 /* Wakes a poll: takes ph over. From any thread. */
 void bak_notify_poll(struct bak_notify *notify, struct fuse_pollhandle *ph);
+
+/* push.c: a thread that gives small files to the kernel before it asks. */
+int bak_push_new(struct bak_fs *fs, struct bak_push **out, struct bak_error *err);
+int bak_push_start(struct bak_push *push, struct bak_error *err); /* before the request threads */
+void bak_push_stop(struct bak_push *push);                        /* before they end */
+void bak_push_free(struct bak_push *push);                        /* NULL is fine */
+/* A listing with attributes was answered: from the folder's beginning, or more of it. */
+void bak_push_listed(struct bak_push *push, uint64_t ino, bool first);
+/* A file of so many bytes is being read from its beginning. */
+void bak_push_read(struct bak_push *push, uint64_t ino, uint64_t size);
+uint64_t bak_push_files(struct bak_push *push); /* how many were given so far */
 
 /* ops.c */
 extern const struct fuse_lowlevel_ops bak_fs_ops;

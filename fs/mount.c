@@ -2,8 +2,8 @@
  * A mount's life: session, threads, signals, the way down.
  *
  * Down, in this order: everybody who waits for a job is answered (an open reader would keep the
- * mount busy), the notifier ends (it may wait for a request to be answered), the request threads
- * end, the mount goes.
+ * mount busy), what talks to the kernel unasked ends (it may wait for a
+ * request to be answered), the request threads end, the mount goes.
  */
 #include "fs/control.h"
 #include "fs/fs.h"
@@ -121,7 +121,8 @@ static int state_init(struct bak_fs *fs, const struct bak_mount_conf *conf, stru
 	fs->uid = getuid();
 	fs->gid = getgid();
 	fs->mounted = time(NULL);
-	if (bak_snaps_new(conf->repo, SNAPS_KEPT, &fs->snaps, err) < 0 ||
+	if (bak_prefetch_new(fs->source, 0, conf->prefetch, &fs->prefetch, err) < 0 ||
+	    bak_snaps_new(conf->repo, SNAPS_KEPT, &fs->snaps, err) < 0 ||
 	    bak_attr_cache_new(&fs->attrs, err) < 0 || bak_texts_new(&fs->texts, err) < 0 ||
 	    bak_catalog_build(conf->repo, conf->only_store, conf->only_snapshot, &cat, err) < 0)
 		return -1;
@@ -130,16 +131,20 @@ static int state_init(struct bak_fs *fs, const struct bak_mount_conf *conf, stru
 		bak_catalog_unref(cat);
 		return bak_error_nomem(err);
 	}
+	if (bak_push_new(fs, &fs->push, err) < 0)
+		return -1;
 	return bak_notify_new(fs, &fs->notify, err);
 }
 
 static void state_release(struct bak_fs *fs)
 {
 	bak_notify_free(fs->notify);
+	bak_push_free(fs->push);
 	bak_catalog_box_free(fs->catalog);
 	bak_texts_free(fs->texts);
 	bak_attr_cache_free(fs->attrs);
 	bak_snaps_free(fs->snaps);
+	bak_prefetch_free(fs->prefetch);
 }
 
 /* --- serving --- */
@@ -164,8 +169,10 @@ static int serve(struct bak_fs *fs, int signals, struct bak_error *err)
 	int rc = bak_loop_first(fs->session, err);
 	if (rc == 0) {
 		raise_read_ahead(fs);
-		rc = bak_loop_start(fs->session, 0, ended, &loop, err);
+		rc = bak_push_start(fs->push, err);
 	}
+	if (rc == 0)
+		rc = bak_loop_start(fs->session, 0, ended, &loop, err);
 	if (rc == 0)
 		rc = bak_notify_start(fs->notify, err);
 	if (rc == 0) {
@@ -175,6 +182,7 @@ static int serve(struct bak_fs *fs, int signals, struct bak_error *err)
 	}
 	if (fs->control)
 		bak_control_answer_all(fs->control);
+	bak_push_stop(fs->push);
 	bak_notify_stop(fs->notify);
 	bak_loop_stop(loop);
 	return rc;

@@ -40,6 +40,7 @@ struct bak_mount_conf {
 	char *const *job_argv; /* NULL-terminated; NULL: no /restore */
 	unsigned restore_delay_s;
 	const char *spool_dir; /* NULL: the repository's tmp/ */
+	size_t prefetch;       /* bytes decoded ahead of who reads a file in order; 0: none */
 	bool read_only, foreground, allow_other;
 	bool verify_full;
 	bool owner;                     /* enforce stored permissions (default_permissions) */

@@ -233,6 +233,8 @@ static void readdir_reply(fuse_req_t req, uint64_t ino, size_t size, off_t off, 
 		fuse_reply_err(req, no);
 	else
 		fuse_reply_buf(req, buf.p, buf.len);
+	if (!no && plus)
+		bak_push_listed(fs->push, ino, off == 0);
 	bak_catalog_unref(cat);
 	bak_dirbuf_release(&buf);
 }

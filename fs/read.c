@@ -43,8 +43,8 @@ static void reply_slices(fuse_req_t req, const struct bak_slices *slices)
 	reply_gathered(req, slices, total);
 }
 
-static int get_slices(struct bak_fs *fs, const struct bak_inode *inode, uint64_t off, size_t len,
-		      struct bak_slices *out, struct bak_error *err)
+static int get_slices(struct bak_fs *fs, uint64_t ino, const struct bak_inode *inode, uint64_t off,
+		      size_t len, struct bak_slices *out, struct bak_error *err)
 {
 	if (off >= inode->size)
 		return 0;
@@ -52,6 +52,7 @@ static int get_slices(struct bak_fs *fs, const struct bak_inode *inode, uint64_t
 	    bak_recheck_range(&fs->recheck, fs->source, bak_repo_ring(fs->repo), inode, off, len,
 			      err) < 0)
 		return -1;
+	bak_prefetch_read(fs->prefetch, ino, &inode->content, inode->size, off, len);
 	return bak_read_slices(fs->source, &inode->content, inode->size, off, len, out, err);
 }
 
@@ -68,12 +69,14 @@ void bak_read_reply(struct bak_fs *fs, fuse_req_t req, uint64_t ino, size_t size
 	struct bak_error err = BAK_ERROR_INIT;
 	if (inode->type != BAK_TYPE_FILE)
 		no = inode->type == BAK_TYPE_DIR ? EISDIR : EINVAL;
-	else if (get_slices(fs, inode, (uint64_t)off, size, &slices, &err) < 0)
+	else if (get_slices(fs, ino, inode, (uint64_t)off, size, &slices, &err) < 0)
 		no = bak_damage(fs, &place.snap->tree, place.at, &err);
 	if (no)
 		fuse_reply_err(req, no);
 	else
 		reply_slices(req, &slices);
+	if (!no && off == 0)
+		bak_push_read(fs->push, ino, inode->size);
 	bak_slices_release(&slices);
 	bak_place_close(&place);
 }

@@ -254,7 +254,11 @@ static int metrics_text(struct bak_fs *fs, const struct facts *f, struct bak_buf
 	    metric(out, "healed_reads_total", "counter", "reads that a second copy served",
 		   f->source.healed) < 0 ||
 	    metric(out, "repaired_reads_total", "counter", "reads that parity served",
-		   f->source.repaired) < 0)
+		   f->source.repaired) < 0 ||
+	    metric(out, "prefetched_bytes_total", "counter", "bytes decoded ahead of a reader",
+		   bak_prefetch_bytes(fs->prefetch)) < 0 ||
+	    metric(out, "pushed_files_total", "counter",
+		   "small files given to the kernel before it asked", bak_push_files(fs->push)) < 0)
 		return -1;
 	if (f->free != UINT64_MAX && metric(out, "repository_free_bytes", "gauge",
 					    "room on the repository's disk", f->free) < 0)

@@ -34,6 +34,9 @@ const struct bak_option bak_options_mount[] = {
 
 #define TOLD 1024u
 
+/* What is decoded ahead of a reader, of a cache that is large enough. */
+#define PREFETCH ((size_t)8 << 20)
+
 struct mounting {
 	struct bak_tool *tool;
 	struct bak_mount_options options;
@@ -44,6 +47,7 @@ struct mounting {
 	char *job_argv[7];
 	char *program;
 	struct bak_mount_store *stores;
+	size_t prefetch;
 	atomic_uint_fast64_t told[TOLD]; /* damaged copies that were logged */
 };
 
@@ -216,6 +220,7 @@ static int serve(struct mounting *m, struct bak_error *err)
 		.job_argv = m->job_argv,
 		.restore_delay_s = tool->config.restore_delay_s,
 		.spool_dir = tool->config.spool,
+		.prefetch = m->prefetch,
 		.read_only = m->options.read_only,
 		.foreground = m->foreground,
 		.allow_other = m->options.allow_other,
@@ -269,6 +274,7 @@ static int open_and_serve(struct mounting *m)
 		conf.cache_bytes = m->options.cache_bytes;
 	else if (!conf.cache_bytes)
 		conf.cache_bytes = (size_t)256 << 20;
+	m->prefetch = conf.cache_bytes / 8 < PREFETCH ? conf.cache_bytes / 8 : PREFETCH;
 	rc = bak_repo_open(&conf, &tool->secret, &tool->repo, &err);
 	bak_progress_clear(&tool->progress);
 	if (rc == 0)

@@ -1,0 +1,204 @@
+/* Reading ahead of readers whose reads come one by one: see prefetch.h. */
+#include "engine/content/prefetch.h"
+
+#include "engine/content/reader.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define WORKERS_MAX 4u
+#define STREAMS 64u
+#define TASKS 64u
+/* One worker's portion: about a segment. */
+#define PORTION (1u << 20)
+/* A kernel sends several reads at once, which arrive in any order: so far off is still in order. */
+#define SLACK (4u << 20)
+/* Reads in order before anything is read ahead, so that looking at a file's head costs nothing. */
+#define HITS_MIN 2
+
+/* Who reads. Slots are found by the key; another file's reader takes a slot over. */
+struct stream {
+	uint64_t key;
+	uint64_t next;  /* where its next read is expected */
+	uint64_t ahead; /* up to here all is decoded or in the queue */
+	unsigned hits;
+};
+
+struct task {
+	uint64_t key;
+	struct bak_content content;
+	uint64_t size, off, len;
+};
+
+struct bak_prefetch {
+	struct bak_source *source;
+	size_t window;
+	pthread_t threads[WORKERS_MAX];
+	unsigned n_threads;
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t changed;
+	bool stopping;
+	struct stream streams[STREAMS];
+	struct task tasks[TASKS]; /* a ring */
+	size_t first_task, n_tasks;
+	uint64_t bytes;
+};
+
+/* --- workers --- */
+
+/* The segments that a walk met last: a scattered span names the same ones again and again. */
+struct warming {
+	struct bak_source *source;
+	struct bak_seg_id seen[BAK_SPAN_MAX_SEGMENTS];
+	size_t n_seen;
+};
+
+static bool seen_before(struct warming *w, const struct bak_seg_id *id)
+{
+	size_t n = w->n_seen < BAK_SPAN_MAX_SEGMENTS ? w->n_seen : BAK_SPAN_MAX_SEGMENTS;
+	for (size_t i = 0; i < n; i++)
+		if (bak_seg_id_equal(&w->seen[i], id))
+			return true;
+	w->seen[w->n_seen++ % BAK_SPAN_MAX_SEGMENTS] = *id;
+	return false;
+}
+
+static int warm(void *ctx, uint64_t off, const struct bak_extent *extent, struct bak_error *err)
+{
+	struct warming *w = ctx;
+	const uint8_t *p;
+	struct bak_pin *pin = NULL;
+	(void)off;
+	if (extent->kind != BAK_EXTENT_BYTES || seen_before(w, &extent->seg))
+		return 0;
+	if (bak_source_bytes(w->source, &extent->seg, extent->off, (uint32_t)extent->len, &p, &pin,
+			     err) < 0)
+		return -1;
+	bak_pin_put(pin);
+	return 0;
+}
+
+static int do_task(struct bak_prefetch *prefetch, const struct task *task)
+{
+	struct warming w = {.source = prefetch->source};
+	struct bak_error scratch = BAK_ERROR_INIT;
+	return bak_each_extent_in(prefetch->source, &task->content, task->size, task->off,
+				  task->len, warm, &w, &scratch);
+}
+
+static void *worker_main(void *arg)
+{
+	struct bak_prefetch *p = arg;
+	pthread_mutex_lock(&p->lock);
+	for (;;) {
+		while (!p->stopping && p->n_tasks == 0)
+			pthread_cond_wait(&p->changed, &p->lock);
+		if (p->stopping)
+			break;
+		struct task task = p->tasks[p->first_task];
+		p->first_task = (p->first_task + 1) % TASKS;
+		p->n_tasks--;
+		pthread_mutex_unlock(&p->lock);
+		int rc = do_task(p, &task);
+		pthread_mutex_lock(&p->lock);
+		struct stream *s = &p->streams[task.key % STREAMS];
+		if (rc < 0 && s->key == task.key)
+			s->hits = 0; /* its reader will meet the error: no further ahead of it */
+		else
+			p->bytes += task.len;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* --- readers --- */
+
+static bool in_order(const struct stream *s, uint64_t off)
+{
+	return off <= s->next + SLACK && off + SLACK >= s->next;
+}
+
+static void push_tasks(struct bak_prefetch *p, struct stream *s, const struct bak_content *content,
+		       uint64_t size)
+{
+	uint64_t until = s->next + p->window;
+	if (s->ahead < s->next)
+		s->ahead = s->next - s->next % PORTION;
+	while (s->ahead < until && s->ahead < size && p->n_tasks < TASKS) {
+		size_t at = (p->first_task + p->n_tasks++) % TASKS;
+		uint64_t len = size - s->ahead < PORTION ? size - s->ahead : PORTION;
+		p->tasks[at] = (struct task){s->key, *content, size, s->ahead, len};
+		s->ahead += PORTION;
+		pthread_cond_signal(&p->changed);
+	}
+}
+
+void bak_prefetch_read(struct bak_prefetch *p, uint64_t key, const struct bak_content *content,
+		       uint64_t size, uint64_t off, size_t len)
+{
+	if (p->window == 0 || size <= PORTION || len >= size || off > size - len)
+		return;
+	pthread_mutex_lock(&p->lock);
+	struct stream *s = &p->streams[key % STREAMS];
+	if (s->key != key || !in_order(s, off))
+		*s = (struct stream){.key = key, .next = off};
+	s->hits++;
+	if (off + len > s->next)
+		s->next = off + len;
+	if (s->hits > HITS_MIN)
+		push_tasks(p, s, content, size);
+	pthread_mutex_unlock(&p->lock);
+}
+
+uint64_t bak_prefetch_bytes(struct bak_prefetch *p)
+{
+	pthread_mutex_lock(&p->lock);
+	uint64_t bytes = p->bytes;
+	pthread_mutex_unlock(&p->lock);
+	return bytes;
+}
+
+/* --- life --- */
+
+static unsigned workers_for_machine(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	return cores < 1 ? 1 : cores > (long)WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
+}
+
+int bak_prefetch_new(struct bak_source *source, unsigned workers, size_t window,
+		     struct bak_prefetch **out_prefetch, struct bak_error *err)
+{
+	struct bak_prefetch *p = calloc(1, sizeof *p);
+	if (!p)
+		return bak_error_nomem(err);
+	p->source = source;
+	p->window = window;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->changed, NULL);
+	unsigned n = workers ? workers : workers_for_machine();
+	for (; window && p->n_threads < n && p->n_threads < WORKERS_MAX; p->n_threads++) {
+		if (pthread_create(&p->threads[p->n_threads], NULL, worker_main, p) == 0)
+			continue;
+		bak_prefetch_free(p);
+		return bak_error_set(err, BAK_NO_MEMORY, "no thread to be had");
+	}
+	*out_prefetch = p;
+	return 0;
+}
+
+void bak_prefetch_free(struct bak_prefetch *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->stopping = true;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+	for (unsigned i = 0; i < p->n_threads; i++)
+		pthread_join(p->threads[i], NULL);
+	pthread_mutex_destroy(&p->lock);
+	pthread_cond_destroy(&p->changed);
+	free(p);
+}

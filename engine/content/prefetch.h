@@ -1,0 +1,30 @@
+/*
+ * Reading ahead of those who read a file in order, when each read comes alone (a mount): workers
+ * decode what comes next into the reading side's cache. Who reads here and there is let be.
+ *
+ * It only warms the cache: what cannot be read ahead, the reader finds out by itself.
+ * Threads: reads are told from any thread; workers of its own.
+ */
+#ifndef BAK_CONTENT_PREFETCH_H
+#define BAK_CONTENT_PREFETCH_H
+
+#include "engine/content/source.h"
+
+struct bak_prefetch;
+
+/* Borrows source. workers 0: as many as cores, four at most. window: bytes of a file kept decoded
+ * before its reader; 0 turns all of it off. */
+int bak_prefetch_new(struct bak_source *source, unsigned workers, size_t window,
+		     struct bak_prefetch **out_prefetch, struct bak_error *err);
+/* Waits for what is being read; NULL is fine. */
+void bak_prefetch_free(struct bak_prefetch *prefetch);
+
+/* [off, off + len) of a file of size bytes is being read. key: a number that stands for the file,
+ * the same at each read. Never waits. */
+void bak_prefetch_read(struct bak_prefetch *prefetch, uint64_t key,
+		       const struct bak_content *content, uint64_t size, uint64_t off, size_t len);
+
+/* Bytes of files that were decoded ahead so far. */
+uint64_t bak_prefetch_bytes(struct bak_prefetch *prefetch);
+
+#endif
