@@ -64,3 +64,11 @@ is "$(cat mnt/latest/src/file)" hello
 fusermount3 -u mnt || umount mnt
 expect 1 . "$helper" "$work/nosuch" "$work/mnt"
 expect 2 usage "$helper"
+
+# The units say what systemd understands.
+if command -v systemd-analyze >/dev/null; then
+	systemd-analyze verify --man=no "$TESTS"/../tools/systemd/mnt-bakfs.* 2>err || fail "$(cat err)"
+	is "$(cat err)" ''
+else
+	echo "skipped: no systemd-analyze to check the units with"
+fi
