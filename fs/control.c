@@ -17,11 +17,25 @@
 
 #define FIRST_OFF (BAK_DIR_FIRST + 1)
 
-/* Only who mounted, and the superuser, may come here, whatever the kernel checks. */
+#define GROUPS_MAX 256
+
+static bool in_group(fuse_req_t req, gid_t group)
+{
+	gid_t groups[GROUPS_MAX];
+	if (fuse_req_ctx(req)->gid == group)
+		return true;
+	int n = fuse_req_getgroups(req, GROUPS_MAX, groups);
+	for (int i = 0; i < n && i < GROUPS_MAX; i++)
+		if (groups[i] == group)
+			return true;
+	return false;
+}
+
 bool bak_control_allowed(const struct bak_control *c, fuse_req_t req)
 {
 	uid_t uid = fuse_req_ctx(req)->uid;
-	return uid == 0 || uid == c->fs->uid;
+	long long group = c->fs->conf->restore_gid;
+	return uid == 0 || uid == c->fs->uid || (group >= 0 && in_group(req, (gid_t)group));
 }
 
 static const char *const control_names[] = {"status", "wait", "log"};
@@ -121,9 +135,11 @@ static int control_attr(struct bak_control *c, struct bak_spot spot, struct stat
 		return ESTALE;
 	}
 	/* Mode and owner of /restore are a promise; uid=, gid= and umask= are for snapshots. */
+	bool shared = fs->conf->restore_gid >= 0;
+	mode_t mode = S_ISDIR(out->st_mode) ? 0700 : 0400;
 	out->st_uid = fs->uid;
-	out->st_gid = fs->gid;
-	out->st_mode = (out->st_mode & S_IFMT) | (S_ISDIR(out->st_mode) ? 0700 : 0400);
+	out->st_gid = shared ? (gid_t)fs->conf->restore_gid : fs->gid;
+	out->st_mode = (out->st_mode & S_IFMT) | mode | (shared ? mode >> 3 : 0);
 	return 0;
 }
 

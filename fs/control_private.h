@@ -102,7 +102,8 @@ struct bak_control {
 
 /* control.c */
 struct bak_spot bak_control_spot(struct bak_control *c, uint64_t ino);
-/* Only who mounted, and the superuser, may come here, whatever the kernel checks. */
+/* Only who mounted, the superuser and the group of restore_group= may come here, whatever the kernel
+ * checks. */
 bool bak_control_allowed(const struct bak_control *c, fuse_req_t req);
 /* A folder in which names are made and removed. */
 struct bak_control_dir {

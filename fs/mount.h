@@ -45,6 +45,7 @@ struct bak_mount_conf {
 	bool verify_full;
 	bool owner;                     /* enforce stored permissions (default_permissions) */
 	long long uid, gid, umask;      /* -1: as stored */
+	long long restore_gid;          /* its members may use /restore, too; -1: nobody else */
 	const char *only_store;         /* store=: NULL for all */
 	uint64_t only_snapshot;         /* snapshot=: 0 for all */
 	const char *extra_fuse_options; /* comma separated, passed on; may be NULL */

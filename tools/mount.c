@@ -229,6 +229,7 @@ static int serve(struct mounting *m, struct bak_error *err)
 		.uid = m->options.uid,
 		.gid = m->options.gid,
 		.umask = m->options.umask,
+		.restore_gid = m->options.restore_gid,
 		.only_store = m->options.store,
 		.extra_fuse_options = m->options.passed,
 		.log = on_log,

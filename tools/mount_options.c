@@ -6,6 +6,7 @@
 #include "tools/commands.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ const struct bak_option bak_suboptions_mount[] = {
 	{0, "uid", "N", "show this owner", false},
 	{0, "gid", "N", "show this group", false},
 	{0, "umask", "OCTAL", "take these permissions away", false},
+	{0, "restore_group", "GROUP", "its members may restore, too", false},
 	{0, "store", "NAME", "show only this store", false},
 	{0, "snapshot", "ID", "show only this snapshot", false},
 	{0, "cache", "SIZE", "memory for decoded segments, such as 256M", false},
@@ -36,7 +38,7 @@ static const char *const ignored[] = {
 
 void bak_mount_options_init(struct bak_mount_options *options)
 {
-	*options = (struct bak_mount_options){.uid = -1, .gid = -1, .umask = -1};
+	*options = (struct bak_mount_options){.uid = -1, .gid = -1, .umask = -1, .restore_gid = -1};
 }
 
 void bak_mount_options_release(struct bak_mount_options *options)
@@ -82,6 +84,20 @@ static int set_number(long long *slot, const char *name, const char *value, int 
 	return 0;
 }
 
+/* A group's name or number. */
+static int set_group(long long *slot, const char *name, const char *value, struct bak_error *err)
+{
+	char buf[16384];
+	struct group group, *found = NULL;
+
+	if (*value && strspn(value, "0123456789") == strlen(value))
+		return set_number(slot, name, value, 10, err);
+	if (getgrnam_r(value, &group, buf, sizeof buf, &found) != 0 || !found)
+		return bak_error_set(err, BAK_USAGE, "-o %s=%s: no such group", name, value);
+	*slot = group.gr_gid;
+	return 0;
+}
+
 static int set_flag(struct bak_mount_options *options, const char *name, struct bak_error *err)
 {
 	if (!strcmp(name, "ro"))
@@ -106,6 +122,8 @@ static int set_value(struct bak_mount_options *options, const char *name, const 
 		return set_number(&options->gid, name, value, 10, err);
 	if (!strcmp(name, "umask"))
 		return set_number(&options->umask, name, value, 8, err);
+	if (!strcmp(name, "restore_group"))
+		return set_group(&options->restore_gid, name, value, err);
 	if (!strcmp(name, "store"))
 		return set_text(&options->store, value, err);
 	if (!strcmp(name, "snapshot"))

@@ -199,6 +199,21 @@ if [ $EUID = 0 ]; then
 	expect 1 'Permission denied' "${nobody[@]}" mkdir mnt/restore/src/new
 	is "$(grep -c '^job: ' mnt/restore/src/status || true)" 0
 	unmount_it
+	expect 2 'no such group' bakfs mount mnt -o restore_group=no-such-group
+	for group in --clear-groups --groups=65533,12; do
+		member=(setpriv --reuid=65534 --regid=65534 "$group")
+		mount_it -o allow_other,restore_group=12
+		is "$(stat -c %a:%g mnt/restore mnt/restore/src mnt/restore/src/status | tr '\n' ' ')" \
+			'770:12 770:12 440:12 '
+		if [ "$group" = --clear-groups ]; then
+			expect 1 'Permission denied' "${member[@]}" touch mnt/restore/src/latest
+		else
+			"${member[@]}" cat mnt/restore/src/status >/dev/null
+			"${member[@]}" mkdir mnt/restore/src/new
+			"${member[@]}" rmdir mnt/restore/src/new
+		fi
+		unmount_it
+	done
 	mount_it -o ro,allow_other,owner
 	expect 1 'Permission denied' "${nobody[@]}" cat mnt/latest/src/b
 	expect 1 'Permission denied' "${nobody[@]}" cat mnt/latest/src.json
