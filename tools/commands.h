@@ -18,6 +18,7 @@ bak_command_fn bak_command_init, bak_command_backup, bak_command_list, bak_comma
 
 extern const struct bak_option bak_options_init[], bak_options_backup[], bak_options_list[],
 	bak_options_diff[], bak_options_restore[], bak_options_rollback[], bak_options_mount[],
-	bak_options_verify[], bak_options_key[], bak_options_forget[], bak_suboptions_mount[];
+	bak_options_verify[], bak_options_check[], bak_options_key[], bak_options_forget[],
+	bak_suboptions_mount[];
 
 #endif

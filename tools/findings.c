@@ -12,8 +12,9 @@ static void on_finding(void *ctx, const char *what, const char *where, const cha
 	struct bak_findings *findings = ctx;
 	json_t *entry = json_object();
 
-	bak_tool_warn(findings->tool, "%s%s%s%s%s", what, where ? ": " : "", where ? where : "",
-		      why ? ": " : "", why ? why : "");
+	(findings->repairing ? bak_tool_note : bak_tool_warn)(findings->tool, "%s%s%s%s%s", what,
+							      where ? ": " : "", where ? where : "",
+							      why ? ": " : "", why ? why : "");
 	bak_json_set_name(entry, "what", what, strlen(what));
 	if (where)
 		bak_json_set_name(entry, "where", where, strlen(where));

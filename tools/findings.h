@@ -9,7 +9,8 @@
 
 struct bak_findings {
 	struct bak_tool *tool;
-	json_t *array; /* of objects: what, where, why */
+	json_t *array;  /* of objects: what, where, why */
+	bool repairing; /* a finding may be put right yet: it is no warning by itself */
 };
 
 /* Callbacks that print and collect; conf->ctx is findings. */

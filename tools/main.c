@@ -59,7 +59,7 @@ static const struct command {
 
 	{"Proving", "verify", "[ID...]", "prove backups readable", bak_command_verify,
 	 bak_options_verify},
-	{NULL, "check", "", "prove the repository sound", bak_command_check, no_options},
+	{NULL, "check", "", "prove the repository sound", bak_command_check, bak_options_check},
 
 	{"The repository", "key", "add|list|remove [ID]", "passwords and key files",
 	 bak_command_key, bak_options_key},

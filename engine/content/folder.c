@@ -339,6 +339,7 @@ struct bak_cursor {
 	struct bak_pin *pin;
 	uint64_t base, next; /* next: relative number, from 0, of what comes next */
 	size_t i;
+	bool at_entry; /* the last next failed at entry i - 1 of the page, not at a page */
 	struct bak_found found;
 };
 
@@ -381,6 +382,7 @@ static int cursor_page(struct bak_cursor *c, struct bak_error *err)
 
 int bak_cursor_next(struct bak_cursor *c, const struct bak_found **out, struct bak_error *err)
 {
+	c->at_entry = false;
 	int rc = cursor_page(c, err);
 	if (rc <= 0)
 		return rc;
@@ -392,9 +394,83 @@ int bak_cursor_next(struct bak_cursor *c, const struct bak_found **out, struct b
 		c->found.preorder = c->base + c->page->preorder[i] + 1;
 		c->found.nlink = 1;
 	} else if (fill_found(&c->tree, c->page, i, c->base, NULL, &c->found, err) < 0) {
+		c->at_entry = true;
 		return -1;
 	}
 	*out = &c->found;
+	return 1;
+}
+
+void bak_gap_release(struct bak_gap *gap)
+{
+	bak_buf_release(&gap->first);
+	bak_buf_release(&gap->end);
+}
+
+static int copy_name(struct bak_buf *out, const char *name, size_t len)
+{
+	out->len = 0;
+	return bak_buf_append(out, name, len) < 0 || bak_buf_append(out, "", 1) < 0 ? -1 : 0;
+}
+
+/* A line of a page of first names that was chosen on the way down narrows the gap. */
+static int narrow(struct bak_gap *gap, const struct bak_names *names, size_t line)
+{
+	const struct bak_name_line *l = &names->lines[line];
+	if (line > 0) {
+		gap->has_first = true;
+		if (copy_name(&gap->first, l->first, l->first_len) < 0)
+			return -1;
+	}
+	if (line + 1 < names->n) {
+		gap->has_end = true;
+		return copy_name(&gap->end, l[1].first, l[1].first_len);
+	}
+	return 0;
+}
+
+/* Goes down as far as pages can be read: the line above the one that cannot is the gap. */
+static int find_gap(struct bak_cursor *c, struct bak_gap *out, uint64_t *out_end,
+		    struct bak_error *err)
+{
+	struct bak_ref ref = c->dir;
+	uint64_t base = 0;
+	*out_end = UINT64_MAX;
+	for (int level = 0; level < MAX_LEVELS; level++) {
+		const struct bak_page *page;
+		const struct bak_names *names;
+		struct bak_error scratch = BAK_ERROR_INIT;
+		BAK_AUTO(bak_pin_put_ptr) struct bak_pin *pin = NULL;
+		if (bak_source_folder(c->tree.source, &ref, &page, &names, &pin, &scratch) < 0)
+			return 0;
+		ptrdiff_t line = names ? line_of_number(names, &c->next, base) : -1;
+		if (line < 0)
+			return 0;
+		if (narrow(out, names, (size_t)line) < 0)
+			return bak_error_nomem(err);
+		*out_end = base + names->preorder[line + 1];
+		base += names->preorder[line];
+		ref = names->lines[line].ref;
+	}
+	return 0;
+}
+
+int bak_cursor_skip(struct bak_cursor *c, struct bak_gap *out, struct bak_error *err)
+{
+	uint64_t end;
+	*out = (struct bak_gap){.one = c->at_entry};
+	if (c->at_entry) {
+		const struct bak_entry *entry = &c->page->entries[c->i - 1];
+		out->has_first = true;
+		return copy_name(&out->first, entry->name, entry->name_len) < 0
+			       ? bak_error_nomem(err)
+			       : 1;
+	}
+	if (find_gap(c, out, &end, err) < 0)
+		return -1;
+	if (!out->has_end || end <= c->next)
+		return 0;
+	c->next = end;
 	return 1;
 }
 

@@ -64,6 +64,16 @@ int bak_cursor_open(const struct bak_tree *tree, const struct bak_ref *dir, uint
 int bak_cursor_next(struct bak_cursor *cursor, const struct bak_found **out, struct bak_error *err);
 void bak_cursor_close(struct bak_cursor *cursor); /* NULL is fine */
 
+/* Behind a failed next, to go on behind what could not be read: 1 and what that is, 0 it is all that
+ * was left, -1. */
+struct bak_gap {
+	bool one; /* a single entry, `first`: its inode in the link table is gone */
+	struct bak_buf first, end; /* names, terminated; from first on, up to before end */
+	bool has_first, has_end;   /* false: from the beginning; to the end */
+};
+int bak_cursor_skip(struct bak_cursor *cursor, struct bak_gap *out, struct bak_error *err);
+void bak_gap_release(struct bak_gap *gap);
+
 /* Number of folders directly in a folder, for st_nlink. Reads its pages. */
 int bak_folder_subdirs(const struct bak_tree *tree, const struct bak_ref *dir, uint64_t *out,
 		       struct bak_error *err);

@@ -188,7 +188,7 @@ static int read_copy(struct bak_repack *r, const struct bak_seg_copy *copy, stru
 	struct bak_error scratch = BAK_ERROR_INIT;
 	if (read_from(r, r->conf.backend, copy, out, err) == 0)
 		return 0;
-	if (err->code != BAK_CORRUPT || !r->conf.mended ||
+	if ((err->code != BAK_CORRUPT && err->code != BAK_IO) || !r->conf.mended ||
 	    read_from(r, r->conf.mended, copy, out, &scratch) < 0)
 		return -1;
 	return 0;

@@ -1,6 +1,8 @@
 /* What a new snapshot may refer to: see usable.h. */
 #include "engine/content/usable.h"
 
+#include "engine/content/reader.h"
+
 #include <stdlib.h>
 
 /* Segments that an uncondemned pack has whole, found so lately. */
@@ -10,6 +12,7 @@ struct bak_usable {
 	struct bak_index *index;
 	struct bak_source *source;
 	struct bak_place_set used;
+	const struct bak_place_set *lost; /* may be NULL */
 	struct slot {
 		struct bak_seg_id seg;
 		bool whole;
@@ -42,6 +45,38 @@ static int remember(struct bak_usable *u, const struct bak_seg_id *seg, struct b
 	return bak_place_set_add(&u->used, &place) < 0 ? bak_error_nomem(err) : 1;
 }
 
+void bak_usable_avoid(struct bak_usable *u, const struct bak_place_set *lost)
+{
+	u->lost = lost && lost->n ? lost : NULL;
+}
+
+static bool is_lost(const struct bak_usable *u, const struct bak_seg_id *seg)
+{
+	struct bak_place place = {.seg = *seg};
+	return u->lost && bak_place_set_has(u->lost, &place);
+}
+
+static int look_at_extent(void *ctx, uint64_t off, const struct bak_extent *extent,
+			  struct bak_error *err)
+{
+	(void)off;
+	(void)err;
+	return extent->kind == BAK_EXTENT_BYTES && is_lost(ctx, &extent->seg);
+}
+
+int bak_usable_file(struct bak_usable *u, const struct bak_inode *file, struct bak_error *err)
+{
+	struct bak_error scratch = BAK_ERROR_INIT;
+	if (!u->lost || file->type != BAK_TYPE_FILE)
+		return 1;
+	int rc = bak_each_extent(u->source, &file->content, file->size, look_at_extent, u,
+				 &scratch);
+	if (rc >= 0 || scratch.code == BAK_CORRUPT || scratch.code == BAK_NOT_FOUND)
+		return rc == 0;
+	*err = scratch;
+	return -1;
+}
+
 int bak_usable_range(struct bak_usable *u, const struct bak_seg_id *seg, uint32_t off, uint32_t len,
 		     struct bak_error *err)
 {
@@ -49,6 +84,8 @@ int bak_usable_range(struct bak_usable *u, const struct bak_seg_id *seg, uint32_
 	enum bak_keeps keeps;
 	if (slot->whole && bak_seg_id_equal(&slot->seg, seg))
 		return 1;
+	if (is_lost(u, seg))
+		return 0;
 	if (bak_index_keeps(u->index, seg, off, len, &keeps, err) < 0)
 		return -1;
 	if (keeps < BAK_KEEPS_RANGE)
@@ -76,6 +113,8 @@ static int span_usable(struct bak_usable *u, const struct bak_span *span, struct
 	for (size_t i = 0; i < span->n_segments; i++) {
 		const struct bak_seg_id *seg = &span->segments[i].seg;
 		enum bak_keeps keeps;
+		if (is_lost(u, seg))
+			return 0;
 		if (bak_index_keeps(u->index, seg, 0, 0, &keeps, err) < 0)
 			return -1;
 		if (keeps != BAK_KEEPS_WHOLE)

@@ -21,6 +21,12 @@ int bak_usable_new(struct bak_index *index, struct bak_source *source,
 		   struct bak_usable **out_usable, struct bak_error *err);
 void bak_usable_free(struct bak_usable *usable); /* NULL is fine */
 
+/* Segments (off is 0) of which no copy opens, as check found: never usable. Borrowed. */
+void bak_usable_avoid(struct bak_usable *usable, const struct bak_place_set *lost);
+/* Whether a file may be taken over from the predecessor as it stands: 1; 0 when it needs what is to
+ * be avoided, or a node of it does not open; -1. */
+int bak_usable_file(struct bak_usable *usable, const struct bak_inode *file, struct bak_error *err);
+
 /* [off, off + len) of a segment: 1 may be referred to, 0, -1. */
 int bak_usable_range(struct bak_usable *usable, const struct bak_seg_id *seg, uint32_t off,
 		     uint32_t len, struct bak_error *err);

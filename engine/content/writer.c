@@ -182,6 +182,7 @@ int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_w
 	    bak_usable_new(conf->index, conf->source, &w->usable, err) < 0 ||
 	    bak_sealer_new(&sealer, &w->sealer, err) < 0)
 		goto fail;
+	bak_usable_avoid(w->usable, conf->lost);
 	bak_segmenter_init(&w->segmenter, w->sealer, run);
 	bak_link_writer_init(&w->links, conf->previous ? conf->previous->next_link : 1);
 	struct bak_file_writer_conf file = {.segmenter = &w->segmenter,
@@ -345,6 +346,9 @@ int bak_writer_reuse(struct bak_writer *w, const char *name, const struct bak_so
 	const struct bak_found *old = find_previous(w, name);
 	if (!old || !unchanged(&old->entry.inode, &in->inode))
 		return 0;
+	int rc = bak_usable_file(w->usable, &old->entry.inode, err);
+	if (rc <= 0)
+		return rc;
 	w->reused++;
 	return add_known(w, name, &old->entry.inode, in, previous_number(old, in), err) < 0 ? -1
 											    : 1;

@@ -26,6 +26,7 @@
 
 struct bak_writer;
 struct bak_usable;
+struct bak_place_set;
 
 /* Chunk parameters, from bakfs.json: bytes. */
 struct bak_chunk_conf {
@@ -51,6 +52,7 @@ struct bak_writer_conf {
 	unsigned workers;                    /* 0: as many as cores */
 	unsigned parity;                     /* percent for each pack; 0 none */
 	const struct bak_snapshot *previous; /* the predecessor, or NULL */
+	const struct bak_place_set *lost;    /* segments that nothing may refer to; may be NULL */
 	int64_t scan_start_s;                /* files with ctime >= this are read again next time */
 	/* Told of what goes on; may be NULL. Called by the calling thread. */
 	void (*progress)(void *ctx, const struct bak_writer_progress *progress);

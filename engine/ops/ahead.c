@@ -63,10 +63,11 @@ static int warm_file(void *ctx, const char *path, const struct bak_inode *inode,
 	return 0;
 }
 
-static int pass_over(void *ctx, const char *path, struct bak_error *err)
+static int pass_over(void *ctx, const char *path, const struct bak_gap *gap, struct bak_error *err)
 {
 	(void)ctx;
 	(void)path;
+	(void)gap;
 	(void)err;
 	return 0;
 }

@@ -66,6 +66,7 @@ static int new_writer(struct bak_backup *b, const struct bak_backup_conf *conf,
 					 .workers = conf->workers,
 					 .parity = bak_repo_parity(repo),
 					 .previous = b->has_previous ? &b->previous : NULL,
+					 .lost = bak_repo_lost(repo),
 					 .scan_start_s = b->start,
 					 .progress = conf->progress,
 					 .progress_ctx = conf->progress_ctx};

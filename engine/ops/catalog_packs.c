@@ -80,9 +80,11 @@ static int add_pack(struct bak_repo *repo, const uint8_t id[BAK_PACK_ID_BYTES], 
 {
 	struct bak_footer footer = {.run_start = 0};
 	int rc = bak_pack_read_footer(repo->backend, &repo->ring, id, &footer, err);
-	if (rc < 0 && err->code == BAK_CORRUPT)
-		rc = bak_pack_read_footer(bak_source_mended(repo->source), &repo->ring, id, &footer,
-					  err);
+	struct bak_error scratch = BAK_ERROR_INIT;
+	if (rc < 0 && (err->code == BAK_CORRUPT || err->code == BAK_IO) &&
+	    bak_pack_read_footer(bak_source_mended(repo->source), &repo->ring, id, &footer,
+				 &scratch) == 1)
+		rc = 1;
 	if (rc == 0)
 		return 0;
 	if (rc < 0 && (err->code == BAK_CORRUPT || err->code == BAK_UNSUPPORTED))

@@ -345,6 +345,7 @@ int bak_repo_open(const struct bak_repo_conf *conf, const struct bak_secret *sec
 	    open_index(repo, conf, &fresh, err) < 0 || open_source(repo, conf, err) < 0)
 		goto fail;
 	bak_state_load(repo);
+	bak_lost_load(repo);
 	if ((fresh && bak_repo_refresh_packs(repo, &changed, err) < 0) ||
 	    bak_repo_refresh_snapshots(repo, &changed, err) < 0)
 		goto fail;
@@ -365,6 +366,7 @@ void bak_repo_close(struct bak_repo *repo)
 	if (repo->owns_backend)
 		bak_backend_close(repo->backend);
 	pthread_mutex_destroy(&repo->lock);
+	bak_place_set_release(&repo->lost);
 	free(repo->gone);
 	free(repo->unreadable);
 	free(repo->path);

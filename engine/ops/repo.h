@@ -15,6 +15,7 @@
 #include "engine/content/writer.h"
 
 struct bak_repo;
+struct bak_place_set;
 
 struct bak_repo_conf {
 	const char *path; /* of a local directory; or NULL and a backend (borrowed) */
@@ -60,6 +61,10 @@ const char *bak_repo_path(struct bak_repo *repo);      /* real path, or "memory"
 const char *bak_repo_state_dir(struct bak_repo *repo); /* made, 0700 */
 const char *bak_repo_id_hex(struct bak_repo *repo);
 const struct bak_chunk_conf *bak_repo_chunk_conf(struct bak_repo *repo);
+/* Segments (off is 0) of which the last check found no copy that opens; kept in the state folder.
+ * Backups refer to none of them, so they store what lay in them again. */
+const struct bak_place_set *bak_repo_lost(struct bak_repo *repo);
+void bak_repo_set_lost(struct bak_repo *repo, struct bak_place_set *set); /* takes it over */
 unsigned bak_repo_parity(const struct bak_repo *repo); /* percent for new packs; 0 none */
 
 /* Catalogue. Each may be called any time; a listing that fails changes nothing. */

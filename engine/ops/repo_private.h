@@ -3,6 +3,7 @@
 #ifndef BAK_OPS_REPO_PRIVATE_H
 #define BAK_OPS_REPO_PRIVATE_H
 
+#include "engine/base/place_set.h"
 #include "engine/ops/repo.h"
 
 #include <pthread.h>
@@ -23,6 +24,7 @@ struct bak_repo {
 	char id_hex[2 * BAK_REPO_ID_BYTES + 1];
 	int scrypt_log_n;
 	unsigned parity;
+	struct bak_place_set lost; /* see bak_repo_lost; changes only while check runs */
 	void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
 	void *progress_ctx;
 	int64_t (*now)(void *ctx);
@@ -43,6 +45,9 @@ void bak_forgotten_name(const struct bak_range *range, char out[BAK_FORGOTTEN_NA
 /* Reads and writes <state dir>/highest. A state that cannot be written is no reason to fail. */
 void bak_state_load(struct bak_repo *repo);
 void bak_state_save(struct bak_repo *repo, uint64_t highest);
+
+/* The same for <state dir>/lost, of which each line is a segment: 24 hex digits, '-', a number. */
+void bak_lost_load(struct bak_repo *repo);
 
 /* The catalogue, with repo->lock held. */
 int bak_catalog_refresh_packs(struct bak_repo *repo, bool *changed, struct bak_error *err);

@@ -115,11 +115,12 @@ static int verify_file(void *ctx, const char *path, const struct bak_inode *inod
 	return 0;
 }
 
-static int verify_folder(void *ctx, const char *path, struct bak_error *err)
+static int verify_folder(void *ctx, const char *path, const struct bak_gap *gap,
+			 struct bak_error *err)
 {
 	struct verify *v = ctx;
 	v->result->damaged_files++;
-	finding(v, "damaged folder", path[0] ? path : ".", err->msg);
+	finding(v, gap->one ? "damaged file" : "damaged folder", path[0] ? path : ".", err->msg);
 	return 0;
 }
 

@@ -9,13 +9,6 @@ bool bak_is_damage(const struct bak_error *err)
 	       err->code == BAK_UNSUPPORTED;
 }
 
-static int told(struct bak_walk *w, struct bak_error *err)
-{
-	if (!bak_is_damage(err))
-		return -1;
-	return w->damaged(w->ctx, (const char *)w->path.p, err);
-}
-
 /* True the first time a link number is met. */
 static bool first_name(struct bak_walk *w, const struct bak_entry *entry)
 {
@@ -41,18 +34,48 @@ static int walk_entry(struct bak_walk *w, const struct bak_entry *entry, struct 
 	return 0;
 }
 
+static int push_name(struct bak_walk *w, const char *name, size_t name_len, struct bak_error *err)
+{
+	if ((w->path.len > 0 && bak_buf_append(&w->path, "/", 1) < 0) ||
+	    bak_buf_append(&w->path, name, name_len) < 0 || bak_buf_reserve(&w->path, 1) < 0)
+		return bak_error_nomem(err);
+	w->path.p[w->path.len] = '\0';
+	return 0;
+}
+
+static void pop_name(struct bak_walk *w, size_t len)
+{
+	w->path.len = len;
+	w->path.p[len] = '\0';
+}
+
 static int with_name(struct bak_walk *w, const struct bak_entry *entry, struct bak_error *err)
 {
 	size_t len = w->path.len;
-	if ((len > 0 && bak_buf_append(&w->path, "/", 1) < 0) ||
-	    bak_buf_append(&w->path, entry->name, entry->name_len) < 0 ||
-	    bak_buf_reserve(&w->path, 1) < 0)
-		return bak_error_nomem(err);
-	w->path.p[w->path.len] = '\0';
+	if (push_name(w, entry->name, entry->name_len, err) < 0)
+		return -1;
 	int rc = walk_entry(w, entry, err);
-	w->path.len = len;
-	w->path.p[len] = '\0';
+	pop_name(w, len);
 	return rc;
+}
+
+/* What the cursor could not read is told, and the cursor goes on behind it. 1 there is more, 0, -1.
+ */
+static int pass_over(struct bak_walk *w, struct bak_cursor *cursor, struct bak_error *err)
+{
+	BAK_AUTO(bak_gap_release) struct bak_gap gap;
+	struct bak_error why = *err;
+	size_t len = w->path.len;
+	if (!bak_is_damage(err))
+		return -1;
+	int more = bak_cursor_skip(cursor, &gap, err);
+	if (more < 0 || (gap.one && push_name(w, (char *)gap.first.p, gap.first.len - 1, err) < 0))
+		return -1;
+	*err = why;
+	int rc = w->damaged(w->ctx, (const char *)w->path.p, &gap, err);
+	if (gap.one)
+		pop_name(w, len);
+	return rc < 0 ? -1 : more;
 }
 
 static int walk_folder(struct bak_walk *w, const struct bak_ref *dir, struct bak_error *err)
@@ -63,20 +86,20 @@ static int walk_folder(struct bak_walk *w, const struct bak_ref *dir, struct bak
 		return 0;
 	if (bak_cursor_open(&w->tree, dir, 1, &cursor, err) < 0)
 		return -1;
-	int rc, step = 0;
-	while ((rc = bak_cursor_next(cursor, &found, err)) == 1) {
-		step = with_name(w, &found->entry, err);
-		if (step < 0)
-			break;
+	int rc, more = 1;
+	bool whole = true;
+	while (more == 1 && (rc = bak_cursor_next(cursor, &found, err)) != 0) {
+		if (rc == 1) {
+			more = with_name(w, &found->entry, err) < 0 ? -1 : 1;
+		} else {
+			whole = false;
+			more = pass_over(w, cursor, err);
+		}
 	}
 	bak_cursor_close(cursor);
-	if (step < 0)
-		return -1;
-	if (rc < 0)
-		return told(w, err);
-	if (w->leave)
+	if (more == 1 && whole && w->leave)
 		w->leave(w->ctx, dir);
-	return 0;
+	return more < 0 ? -1 : 0;
 }
 
 int bak_walk(struct bak_walk *w, struct bak_error *err)

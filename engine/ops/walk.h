@@ -13,8 +13,11 @@ struct bak_walk {
 	/* Each regular file; -1 ends the walk. path: terminated, relative. */
 	int (*file)(void *ctx, const char *path, const struct bak_inode *inode,
 		    struct bak_error *err);
-	/* A folder (or link) that cannot be read: told, then passed over. -1 ends the walk. */
-	int (*damaged)(void *ctx, const char *path, struct bak_error *err);
+	/* Entries that cannot be read: told, then passed over. gap->one: path is the entry, of which
+	 * the inode is lost; else path is the folder, and the gap says which entries. -1 ends the
+	 * walk. */
+	int (*damaged)(void *ctx, const char *path, const struct bak_gap *gap,
+		       struct bak_error *err);
 	/* A folder's tree below ref: non-zero says it is known already. May be NULL. */
 	int (*skip)(void *ctx, const struct bak_ref *dir);
 	/* Behind a folder that was walked. May be NULL. */
