@@ -198,7 +198,8 @@ static int add_chunk(struct bak_file_writer *fw, size_t len, struct bak_error *e
 	struct bak_item *item = new_item(fw, BAK_ITEM_CHUNK, len);
 	if (!item)
 		return bak_error_nomem(err);
-	bak_span_writer_hash(fw->spans, fw->buf + fw->used, len, &item->hash);
+	bak_span_writer_hash(fw->spans, fw->buf + fw->used, len, fw->summed ? &fw->sha : NULL,
+			     &item->hash);
 	fw->used += len;
 	/* About one chunk in 16 ends a span that is long enough. */
 	if (fw->span_len >= span_max(fw) ||
@@ -241,11 +242,23 @@ static size_t find_zeros(const uint8_t *p, size_t len, size_t limit)
 	return limit;
 }
 
+static void sum_zeros(struct bak_file_writer *fw, uint64_t len)
+{
+	static const uint8_t zeros[64 << 10];
+	while (len > 0) {
+		size_t n = len < sizeof zeros ? (size_t)len : sizeof zeros;
+		bak_sha256_update(&fw->sha, zeros, n);
+		len -= n;
+	}
+}
+
 /* Drops n zeros at the cutting place: they are no bytes to be stored. */
 static void skip_bytes(struct bak_file_writer *fw, size_t n)
 {
 	memmove(fw->buf + fw->used, fw->buf + fw->used + n, fw->len - fw->used - n);
 	fw->len -= n;
+	if (fw->summed)
+		sum_zeros(fw, n);
 }
 
 /* Cuts one item off what is not yet cut. 1 cut, 0 more bytes are needed, -1. */
@@ -285,8 +298,6 @@ int bak_file_writer_data(struct bak_file_writer *fw, const void *data, size_t le
 			 struct bak_error *err)
 {
 	const uint8_t *p = data;
-	if (fw->summed)
-		bak_sha256_update(&fw->sha, p, len);
 	fw->size += len;
 	while (len > 0) {
 		size_t n = fw->cap - fw->len < len ? fw->cap - fw->len : len;
@@ -300,16 +311,6 @@ int bak_file_writer_data(struct bak_file_writer *fw, const void *data, size_t le
 	return 0;
 }
 
-static void sum_zeros(struct bak_file_writer *fw, uint64_t len)
-{
-	static const uint8_t zeros[64 << 10];
-	while (len > 0) {
-		size_t n = len < sizeof zeros ? (size_t)len : sizeof zeros;
-		bak_sha256_update(&fw->sha, zeros, n);
-		len -= n;
-	}
-}
-
 int bak_file_writer_hole(struct bak_file_writer *fw, uint64_t len, struct bak_error *err)
 {
 	if (len == 0)
@@ -320,10 +321,10 @@ int bak_file_writer_hole(struct bak_file_writer *fw, uint64_t len, struct bak_er
 	fw->hole_bytes += len;
 	if (fw->hole_bytes > BAK_HOLE_SUM_MAX)
 		fw->summed = false;
-	if (fw->summed)
-		sum_zeros(fw, len);
 	if (cut_all(fw, true, err) < 0)
 		return -1;
+	if (fw->summed)
+		sum_zeros(fw, len);
 	return grow_run(fw, BAK_ITEM_HOLE, len, err);
 }
 

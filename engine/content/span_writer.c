@@ -67,11 +67,11 @@ void bak_span_writer_begin(struct bak_span_writer *sw, enum bak_seg_class class,
 }
 
 void bak_span_writer_hash(struct bak_span_writer *sw, const void *p, size_t len,
-			  struct bak_hash *out)
+			  struct bak_sha256 *sum, struct bak_hash *out)
 {
 	uint8_t mac[BAK_SHA256_LEN];
 	bak_hmac_begin(&sw->hmac);
-	bak_hmac_update(&sw->hmac, p, len);
+	bak_hmac_update_both(&sw->hmac, sum, p, len);
 	bak_hmac_final(&sw->hmac, mac);
 	memcpy(out->b, mac, BAK_HASH_BYTES);
 }

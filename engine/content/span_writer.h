@@ -55,8 +55,8 @@ int bak_span_writer_store(struct bak_span_writer *sw, uint64_t file_off,
 /* A node for given extents, under a hash that nothing else has. */
 int bak_span_writer_given(struct bak_span_writer *sw, const struct bak_extent *extents, size_t n,
 			  uint64_t len, struct bak_span_place *out, struct bak_error *err);
-/* A chunk's hash. */
+/* A chunk's hash. sum goes on by the same bytes; NULL: nothing else does. */
 void bak_span_writer_hash(struct bak_span_writer *sw, const void *p, size_t len,
-			  struct bak_hash *out);
+			  struct bak_sha256 *sum, struct bak_hash *out);
 
 #endif
