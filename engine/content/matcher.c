@@ -1,39 +1,59 @@
 /* New bytes matched against the predecessor's: see matcher.h. */
 #include "engine/content/matcher.h"
 
+#include "engine/content/anchors.h"
+#include "engine/content/gap.h"
+#include "engine/content/same.h"
+#include "engine/content/window.h"
+
 #include <stdlib.h>
 
-/* How far the window reaches beyond the place expected, before and behind. */
-#define REACH (1u << 20)
-/* Anchors: ten bits of the gear hash that the last 50 bytes decide. */
-#define ANCHOR_MASK ((uint64_t)1023 << 40)
-#define TABLE_BITS 16
+/* How far the near window reaches beyond the place expected. */
+#define AHEAD (1u << 20)
+#define BEHIND (256u << 10)
+#define NEAR_SLACK (2u << 20)
+/* A far place is read with what lies around it. */
+#define FAR_BEHIND (16u << 10)
+#define FAR_AHEAD (240u << 10)
+/* Going to a far place costs about as much as storing so many bytes; at first there is some credit,
+ * matches bring more. */
+#define FAR_COST 4096
+#define FAR_CREDIT (64 * FAR_COST)
+#define FAR_CREDIT_MAX (1024 * FAR_COST)
+/* A far match of this length: the file goes on there. */
+#define FAR_HOME (64u << 10)
 /* A match shorter than this costs more in the list of extents than it saves. */
 #define MATCH_MIN 32
 /* Behind a mismatch: the same alignment, this far on, in these steps. */
-#define EDIT_MIN 8
+#define EDIT_MIN 4
 #define EDIT_MAX 256
 #define EDIT_STEP 4
+/* The fine search looks at old bytes this far around. */
+#define GAP_AROUND (8u << 10)
 /* After this much without a match only one MiB in 16 is tried. */
 #define GIVE_UP (4u << 20)
-
-struct anchor {
-	uint64_t hash, at; /* at: in the old version, of the byte behind it; 0: free */
-};
+/* Found nowhere: then the old version is sampled, in pieces of a MiB. */
+#define SAMPLE_AFTER (256u << 10)
+#define SAMPLE_ALL (16u << 20) /* up to this it is learned whole at once */
+#define SAMPLE_PIECE (1u << 20)
+#define SAMPLE_MAX 16
+/* After so many bytes it is judged what the sample found. */
+#define SAMPLE_JUDGED (512u << 10)
 
 struct bak_matcher {
 	struct bak_source *source;
-	const uint64_t *gear;
-	struct bak_content content;
 	uint64_t size; /* of the old version; 0: none */
-	int64_t shift; /* old offset minus new offset of the last match */
-	uint64_t missed;
-	uint8_t *window; /* the old version's [from, to) */
-	size_t cap;
-	uint64_t from, to;
-	struct anchor *table;
-	struct bak_piece *pieces;
-	size_t n_pieces, cap_pieces;
+	struct bak_window near, far;
+	struct bak_anchors anchors;
+	struct bak_gap gap;
+	int64_t shift; /* old offset minus new offset where the file goes on */
+	int64_t credit;
+	uint64_t missed; /* bytes since the last match */
+	uint64_t lost;   /* bytes found nowhere */
+	enum { ALONG, SAMPLED, WHOLE } known;
+	uint64_t sampled, judged, hits; /* of the old version; of the new since then; anchors met */
+	struct bak_piece *pieces, *fine;
+	size_t n_pieces, cap_pieces, n_fine, cap_fine;
 };
 
 int bak_matcher_new(struct bak_source *source, const struct bak_chunker *chunker,
@@ -43,12 +63,8 @@ int bak_matcher_new(struct bak_source *source, const struct bak_chunker *chunker
 	if (!m)
 		return bak_error_nomem(err);
 	m->source = source;
-	m->gear = chunker->gear;
-	m->table = calloc((size_t)1 << TABLE_BITS, sizeof *m->table);
-	if (!m->table) {
-		free(m);
-		return bak_error_nomem(err);
-	}
+	m->anchors.gear = chunker->gear;
+	m->near.slack = NEAR_SLACK;
 	*out_matcher = m;
 	return 0;
 }
@@ -57,127 +73,98 @@ void bak_matcher_free(struct bak_matcher *m)
 {
 	if (!m)
 		return;
-	free(m->window);
-	free(m->table);
+	bak_window_release(&m->near);
+	bak_window_release(&m->far);
+	bak_anchors_release(&m->anchors);
 	free(m->pieces);
+	free(m->fine);
 	free(m);
 }
 
-/* Anchors of the file before stay in the table: clearing it for each of many small files would cost
- * more than to read them, and a wrong anchor does no harm, since bytes are compared before they
- * match. */
 void bak_matcher_begin(struct bak_matcher *m, const struct bak_content *content, uint64_t size)
 {
-	m->size = content ? size : 0;
-	if (content)
-		m->content = *content;
-	m->shift = 0;
-	m->missed = 0;
-	m->from = m->to = 0;
-}
-
-/* --- the window --- */
-
-static struct anchor *anchor_slot(struct bak_matcher *m, uint64_t hash)
-{
-	return &m->table[hash * 0x9e3779b97f4a7c15u >> (64 - TABLE_BITS)];
-}
-
-/* Remembers the anchors of the window from offset `at` of the old version on. */
-static void index_window(struct bak_matcher *m, uint64_t at)
-{
-	/* The hash forgets after 64 bytes. */
-	uint64_t i = at > m->from + 64 ? at - 64 : m->from, h = 0;
-	for (; i < m->to; i++) {
-		h = (h << 1) + m->gear[m->window[i - m->from]];
-		if ((h & ANCHOR_MASK) == 0 && i >= at)
-			*anchor_slot(m, h) = (struct anchor){h, i + 1};
-	}
-}
-
-static int reserve_window(struct bak_matcher *m, size_t len)
-{
-	if (len <= m->cap)
-		return 0;
-	uint8_t *p = realloc(m->window, len);
-	if (!p)
-		return -1;
-	m->window = p;
-	m->cap = len;
-	return 0;
-}
-
-/* Moves the window to [from, to); reads what is not there yet. 1, 0 cannot be read, -1. */
-static int move_window(struct bak_matcher *m, uint64_t from, uint64_t to, struct bak_error *err)
-{
 	struct bak_error scratch = BAK_ERROR_INIT;
-	size_t n;
-	if (to <= m->to && from >= m->from)
-		return 1;
-	if (from < m->from || from >= m->to) {
-		m->from = m->to = from;
-	} else {
-		memmove(m->window, m->window + (from - m->from), (size_t)(m->to - from));
-		m->from = from;
-	}
-	if (reserve_window(m, (size_t)(to - from)) < 0)
-		return bak_error_nomem(err);
-	uint64_t at = m->to;
-	if (bak_read(m->source, &m->content, m->size, at, m->window + (at - from),
-		     (size_t)(to - at), &n, &scratch) < 0 ||
-	    n != to - at) {
-		m->size = 0;
-		return 0;
-	}
-	m->to = to;
-	index_window(m, at);
-	return 1;
+	m->size = 0;
+	if (!content || size == 0 || bak_anchors_begin(&m->anchors, size, &scratch) < 0)
+		return;
+	m->size = size;
+	bak_window_begin(&m->near, m->source, content, size);
+	bak_window_begin(&m->far, m->source, content, size);
+	bak_gap_begin(&m->gap);
+	m->shift = 0;
+	m->credit = FAR_CREDIT;
+	m->missed = m->lost = m->judged = m->hits = 0;
+	m->known = ALONG;
 }
 
-/* 1 the window lies around [file_off, file_off + len), 0 there is nothing to match against, -1. */
-static int aim_window(struct bak_matcher *m, uint64_t file_off, size_t len, struct bak_error *err)
+/* --- the old version --- */
+
+/* 1 w holds [from, to), 0 it cannot be read, -1. All that is read is remembered. */
+static int cover(struct bak_matcher *m, struct bak_window *w, uint64_t from, uint64_t to,
+		 struct bak_error *err)
 {
-	int64_t begin = (int64_t)file_off + m->shift;
-	int64_t end = begin + (int64_t)len + REACH;
-	begin -= REACH;
-	if (begin < 0)
-		begin = 0;
-	if (end > (int64_t)m->size)
-		end = (int64_t)m->size;
-	if (begin + MATCH_MIN > end)
-		return 0;
-	return move_window(m, (uint64_t)begin, (uint64_t)end, err);
+	uint64_t fresh;
+	int rc = bak_window_cover(w, from, to, &fresh, err);
+	if (rc == 0)
+		m->size = 0; /* nothing more is tried */
+	if (rc == 1 && m->known != WHOLE && fresh < w->to)
+		bak_anchors_add(&m->anchors, w->from, w->buf, (size_t)(fresh - w->from),
+				(size_t)(w->to - w->from));
+	return rc;
 }
 
-/* --- matching --- */
+/* [at - behind, at + ahead), cut to the old version. */
+static int cover_around(struct bak_matcher *m, struct bak_window *w, int64_t at, uint64_t behind,
+			uint64_t ahead, struct bak_error *err)
+{
+	int64_t from = at - (int64_t)behind, to = at + (int64_t)ahead;
+	if (from < 0)
+		from = 0;
+	if (to > (int64_t)m->size)
+		to = (int64_t)m->size;
+	return to - from < MATCH_MIN ? 0 : cover(m, w, (uint64_t)from, (uint64_t)to, err);
+}
 
-static int add_piece(struct bak_matcher *m, size_t off, size_t len, uint64_t old_off)
+/* The window that holds old byte `at`, if need be after going there. 1, 0, -1. */
+static int find_window(struct bak_matcher *m, uint64_t at, struct bak_window **out,
+		       struct bak_error *err)
+{
+	*out = &m->near;
+	if (at >= m->near.from && at <= m->near.to)
+		return 1;
+	*out = &m->far;
+	if (at >= m->far.from && at <= m->far.to)
+		return 1;
+	if (m->credit < FAR_COST)
+		return 0;
+	m->credit -= FAR_COST;
+	return cover_around(m, &m->far, (int64_t)at, FAR_BEHIND, FAR_AHEAD, err);
+}
+
+/* --- pieces --- */
+
+static int add_piece(struct bak_piece **pieces, size_t *n, size_t *cap, size_t off, size_t len,
+		     uint64_t old_off)
 {
 	if (len == 0)
 		return 0;
-	if (bak_grow(&m->pieces, &m->cap_pieces, m->n_pieces, sizeof *m->pieces) < 0)
+	if (bak_grow(pieces, cap, *n, sizeof **pieces) < 0)
 		return -1;
-	m->pieces[m->n_pieces++] = (struct bak_piece){off, len, old_off};
+	(*pieces)[(*n)++] = (struct bak_piece){off, len, old_off};
 	return 0;
 }
 
-static size_t same_behind(const uint8_t *a, const uint8_t *b, size_t max)
+static int add_coarse(struct bak_matcher *m, size_t off, size_t len, uint64_t old_off)
 {
-	size_t n = 0;
-	for (; n + 8 <= max && memcmp(a + n, b + n, 8) == 0; n += 8)
-		;
-	while (n < max && a[n] == b[n])
-		n++;
-	return n;
+	return add_piece(&m->pieces, &m->n_pieces, &m->cap_pieces, off, len, old_off);
 }
 
-static size_t same_before(const uint8_t *a, const uint8_t *b, size_t max)
+static int add_fine(struct bak_matcher *m, size_t off, size_t len, uint64_t old_off)
 {
-	size_t n = 0;
-	while (n < max && a[-1 - (ptrdiff_t)n] == b[-1 - (ptrdiff_t)n])
-		n++;
-	return n;
+	return add_piece(&m->fine, &m->n_fine, &m->cap_fine, off, len, old_off);
 }
+
+/* --- along the old version --- */
 
 /* The run that is being matched. */
 struct scan {
@@ -187,38 +174,59 @@ struct scan {
 	uint64_t file_off;
 };
 
-/* Extends the match of p[at...] with the old byte at `old` to both sides. 1 and its end in
- * *out_end; 0 too short; -1. */
-static int take_match(struct bak_matcher *m, struct scan *s, size_t at, uint64_t old,
-		      size_t *out_end, struct bak_error *err)
+/* Bytes from p[at] and the old byte at `old` on that are the same; goes on past the end of the far
+ * window. */
+static int extend(struct bak_matcher *m, struct bak_window *w, const struct scan *s, size_t at,
+		  uint64_t old, size_t *out_len, struct bak_error *err)
 {
-	const uint8_t *w = m->window + (old - m->from);
-	size_t before_max = at - s->done < old - m->from ? at - s->done : (size_t)(old - m->from);
-	size_t behind_max = s->len - at < m->to - old ? s->len - at : (size_t)(m->to - old);
-	size_t before = same_before(s->p + at, w, before_max);
-	size_t behind = same_behind(s->p + at, w, behind_max);
+	size_t n = 0;
+	for (;;) {
+		size_t left = s->len - at - n, there = (size_t)(w->to - old - n);
+		n += bak_same_behind(s->p + at + n, bak_window_at(w, old + n),
+				     left < there ? left : there);
+		*out_len = n;
+		if (w != &m->far || old + n < w->to || old + n >= m->size || at + n == s->len)
+			return 1;
+		int rc = cover_around(m, w, (int64_t)(old + n), FAR_BEHIND, FAR_AHEAD, err);
+		if (rc <= 0)
+			return rc;
+	}
+}
+
+/* Takes the match of p[at...] with the old byte at `old`, extended to both sides. 1, 0 too short,
+ * -1. */
+static int take_match(struct bak_matcher *m, struct bak_window *w, struct scan *s, size_t at,
+		      uint64_t old, struct bak_error *err)
+{
+	size_t max = at - s->done < old - w->from ? at - s->done : (size_t)(old - w->from);
+	size_t before = bak_same_before(s->p + at, bak_window_at(w, old), max), behind;
+	if (extend(m, w, s, at, old, &behind, err) < 0)
+		return -1;
 	if (before + behind < MATCH_MIN)
 		return 0;
-	if (add_piece(m, s->done, at - before - s->done, BAK_PIECE_NEW) < 0 ||
-	    add_piece(m, at - before, before + behind, old - before) < 0)
+	if (add_coarse(m, s->done, at - before - s->done, BAK_PIECE_NEW) < 0 ||
+	    add_coarse(m, at - before, before + behind, old - before) < 0)
 		return bak_error_nomem(err);
-	m->shift = (int64_t)(old - before) - (int64_t)(s->file_off + at - before);
 	s->done = at + behind;
-	*out_end = s->done;
+	if (w == &m->far) {
+		m->credit += (int64_t)(before + behind);
+		if (m->credit > FAR_CREDIT_MAX)
+			m->credit = FAR_CREDIT_MAX;
+	}
+	if (w == &m->near || before + behind >= FAR_HOME)
+		m->shift = (int64_t)old - (int64_t)(s->file_off + at);
 	return 1;
 }
 
-/* An edit in place: the same alignment goes on a little behind the mismatch at `at`. 1 and where.
- */
-static int find_behind_edit(const struct bak_matcher *m, const struct scan *s, size_t at,
-			    size_t *out_at)
+/* An edit in place: the same alignment goes on a little behind the mismatch. 1 and how far. */
+static int find_behind_edit(const struct bak_window *w, const struct scan *s, size_t at,
+			    uint64_t old, size_t *out_on)
 {
-	uint64_t old = (uint64_t)((int64_t)(s->file_off + at) + m->shift);
 	for (size_t d = EDIT_MIN; d <= EDIT_MAX; d += EDIT_STEP) {
-		if (at + d + MATCH_MIN > s->len || old + d + MATCH_MIN > m->to)
+		if (at + d + MATCH_MIN > s->len || old + d + MATCH_MIN > w->to)
 			return 0;
-		if (memcmp(s->p + at + d, m->window + (old + d - m->from), MATCH_MIN) == 0) {
-			*out_at = at + d;
+		if (memcmp(s->p + at + d, bak_window_at(w, old + d), MATCH_MIN) == 0) {
+			*out_on = d;
 			return 1;
 		}
 	}
@@ -226,42 +234,184 @@ static int find_behind_edit(const struct bak_matcher *m, const struct scan *s, s
 }
 
 /* Takes the match at (at, old), and those behind edits of the same alignment. */
-static int take_matches(struct bak_matcher *m, struct scan *s, size_t at, uint64_t old,
-			struct bak_error *err)
+static int take_matches(struct bak_matcher *m, struct bak_window *w, struct scan *s, size_t at,
+			uint64_t old, struct bak_error *err)
 {
-	size_t end;
-	int rc = take_match(m, s, at, old, &end, err), any = rc;
-	while (rc == 1 && find_behind_edit(m, s, end, &at)) {
-		old = (uint64_t)((int64_t)(s->file_off + at) + m->shift);
-		rc = take_match(m, s, at, old, &end, err);
+	int64_t shift = (int64_t)old - (int64_t)at;
+	int rc = take_match(m, w, s, at, old, err), any = rc;
+	size_t on;
+	while (rc == 1) {
+		at = s->done;
+		old = (uint64_t)((int64_t)at + shift);
+		if (old < w->from || old > w->to || !find_behind_edit(w, s, at, old, &on))
+			break;
+		rc = take_match(m, w, s, at + on, old + on, err);
 	}
 	return rc < 0 ? -1 : any;
 }
 
-static int scan_run(struct bak_matcher *m, struct scan *s, struct bak_error *err)
+/* Looks up the anchors of what follows. */
+static int scan_anchors(struct bak_matcher *m, struct scan *s, struct bak_error *err)
 {
-	uint64_t h = 0;
-	/* First of all: does it simply go on where the last match was? */
-	uint64_t old = (uint64_t)((int64_t)s->file_off + m->shift);
-	if (old >= m->from && old < m->to && take_matches(m, s, 0, old, err) < 0)
-		return -1;
-	for (size_t i = s->done; i < s->len;) {
-		h = (h << 1) + m->gear[s->p[i++]];
-		if ((h & ANCHOR_MASK) != 0)
+	const uint64_t *gear = m->anchors.gear;
+	uint64_t h = 0, old;
+	struct bak_window *w;
+	for (size_t i = s->done; i < s->len && m->size > 0;) {
+		h = (h << 1) + gear[s->p[i++]];
+		if ((h & m->anchors.mask) != 0 || !bak_anchors_find(&m->anchors, h, &old))
 			continue;
-		const struct anchor *a = anchor_slot(m, h);
-		if (a->hash != h || a->at <= m->from || a->at > m->to)
-			continue;
-		int rc = take_matches(m, s, i, a->at, err);
+		m->hits += !bak_window_has(&m->near, old, old);
+		int rc = find_window(m, old, &w, err);
+		if (rc == 1)
+			rc = take_matches(m, w, s, i, old, err);
 		if (rc < 0)
 			return -1;
-		if (rc == 0)
+		if (rc == 0 || s->done < i)
 			continue;
 		/* Go on behind it, with the hash of the bytes before. */
-		i = s->done > 64 ? s->done - 64 : 0;
+		i = s->done > BAK_ANCHOR_REACH ? s->done - BAK_ANCHOR_REACH : 0;
 		for (h = 0; i < s->done; i++)
-			h = (h << 1) + m->gear[s->p[i]];
+			h = (h << 1) + gear[s->p[i]];
 	}
+	return 0;
+}
+
+static int scan_run(struct bak_matcher *m, struct scan *s, struct bak_error *err)
+{
+	/* First of all: does it simply go on where the last match was? */
+	int64_t old = (int64_t)s->file_off + m->shift;
+	if (old >= (int64_t)m->near.from && old < (int64_t)m->near.to &&
+	    take_matches(m, &m->near, s, 0, (uint64_t)old, err) < 0)
+		return -1;
+	if (scan_anchors(m, s, err) < 0)
+		return -1;
+	return add_coarse(m, s->done, s->len - s->done, BAK_PIECE_NEW) < 0 ? bak_error_nomem(err)
+									   : 0;
+}
+
+/* --- between matches --- */
+
+/* Old bytes to search for the gap that is pieces[i]: around where its neighbours point. 1 and the
+ * window and range; 0 there is nothing near. */
+static int aim_gap(const struct bak_matcher *m, const struct scan *s, size_t i,
+		   const struct bak_window **out_w, uint64_t *out_from, uint64_t *out_to)
+{
+	const struct bak_piece *gap = &m->pieces[i];
+	uint64_t from = (uint64_t)((int64_t)(s->file_off + gap->off) + m->shift), to;
+	if (i > 0)
+		from = gap[-1].old_off + gap[-1].len;
+	to = from + gap->len;
+	if (i + 1 < m->n_pieces) {
+		uint64_t next = gap[1].old_off;
+		if (i == 0)
+			from = next > gap->len ? next - gap->len : 0;
+		if (i == 0 || (next > to && next - from < BAK_GAP_OLD_MAX - 2 * GAP_AROUND))
+			to = next;
+	}
+	from = from > GAP_AROUND ? from - GAP_AROUND : 0;
+	to += GAP_AROUND;
+	for (int k = 0; k < 2; k++) {
+		const struct bak_window *w = k ? &m->far : &m->near;
+		uint64_t begin = from > w->from ? from : w->from, end = to < w->to ? to : w->to;
+		if (end > begin + BAK_GAP_OLD_MAX)
+			end = begin + BAK_GAP_OLD_MAX;
+		if (begin + MATCH_MIN > end)
+			continue;
+		*out_w = w;
+		*out_from = begin;
+		*out_to = end;
+		return 1;
+	}
+	return 0;
+}
+
+static int search_gap(struct bak_matcher *m, const struct scan *s, size_t i, struct bak_error *err)
+{
+	const struct bak_piece *gap = &m->pieces[i];
+	size_t at = gap->off, end = gap->off + gap->len, found, len;
+	const struct bak_window *w;
+	uint64_t from, to, old;
+	if (gap->len >= MATCH_MIN && aim_gap(m, s, i, &w, &from, &to)) {
+		if (from < m->gap.from || to > m->gap.to ||
+		    !bak_window_has(w, m->gap.from, m->gap.to))
+			bak_gap_index(&m->gap, from, bak_window_at(w, from), (size_t)(to - from));
+		while (bak_gap_next(&m->gap, bak_window_at(w, m->gap.from), s->p, at, end,
+				    MATCH_MIN, &found, &old, &len)) {
+			if (add_fine(m, at, found - at, BAK_PIECE_NEW) < 0 ||
+			    add_fine(m, found, len, old) < 0)
+				return bak_error_nomem(err);
+			at = found + len;
+		}
+	}
+	m->lost += end - at;
+	return add_fine(m, at, end - at, BAK_PIECE_NEW) < 0 ? bak_error_nomem(err) : 0;
+}
+
+static int search_gaps(struct bak_matcher *m, const struct scan *s, struct bak_error *err)
+{
+	for (size_t i = 0; i < m->n_pieces; i++) {
+		const struct bak_piece *piece = &m->pieces[i];
+		if (piece->old_off == BAK_PIECE_NEW) {
+			if (search_gap(m, s, i, err) < 0)
+				return -1;
+		} else if (add_fine(m, piece->off, piece->len, piece->old_off) < 0) {
+			return bak_error_nomem(err);
+		}
+	}
+	return 0;
+}
+
+/* --- what is tried --- */
+
+/* Reads the old version's [from, to) for its anchors alone. 1, 0, -1. */
+static int learn(struct bak_matcher *m, uint64_t from, uint64_t to, struct bak_error *err)
+{
+	int rc = 1;
+	for (; from < to && rc == 1; from += SAMPLE_PIECE)
+		rc = cover(m, &m->far, from, to - from < SAMPLE_PIECE ? to : from + SAMPLE_PIECE,
+			   err);
+	return rc;
+}
+
+/* Learns a MiB here and there. */
+static int learn_sample(struct bak_matcher *m, struct bak_error *err)
+{
+	uint64_t n = m->size / SAMPLE_PIECE / 16, step;
+	int rc = 1;
+	n = n < SAMPLE_MAX ? n : SAMPLE_MAX;
+	step = m->size / n;
+	for (uint64_t i = 0; i < n && rc == 1; i++)
+		rc = learn(m, i * step + step / 2, i * step + step / 2 + SAMPLE_PIECE, err);
+	m->known = SAMPLED;
+	m->sampled = n * SAMPLE_PIECE;
+	return rc;
+}
+
+static int learn_all(struct bak_matcher *m, struct bak_error *err)
+{
+	int rc = learn(m, 0, m->size, err);
+	m->known = WHOLE;
+	return rc;
+}
+
+/* Would a quarter of what was lost lately be found, if all were known? */
+static bool sample_promises(struct bak_matcher *m)
+{
+	double found = (double)m->hits * m->anchors.spacing * (double)m->size / (double)m->sampled;
+	bool yes = found > (double)(m->lost - m->judged) / 4;
+	m->judged = m->lost;
+	m->hits = 0;
+	return yes;
+}
+
+/* When much was found nowhere, more of the old version is learned. 1 it was, 0, -1. */
+static int learn_more(struct bak_matcher *m, struct bak_error *err)
+{
+	if (m->known == ALONG && m->lost >= SAMPLE_AFTER)
+		return m->size <= SAMPLE_ALL ? learn_all(m, err) : learn_sample(m, err);
+	if (m->known == SAMPLED && m->lost - m->judged >= SAMPLE_JUDGED &&
+	    m->lost >= m->size / 256 && sample_promises(m))
+		return learn_all(m, err);
 	return 0;
 }
 
@@ -271,26 +421,46 @@ static bool worth_trying(const struct bak_matcher *m, uint64_t file_off)
 	return m->size > 0 && (m->missed < GIVE_UP || (file_off >> 20) % 16 == 0);
 }
 
+static int try_run(struct bak_matcher *m, struct scan *s, struct bak_error *err)
+{
+	uint64_t lost = m->lost;
+	int learned;
+	do {
+		m->n_pieces = m->n_fine = 0;
+		s->done = 0;
+		if (cover_around(m, &m->near, (int64_t)s->file_off + m->shift, BEHIND,
+				 s->len + AHEAD, err) < 0 ||
+		    scan_run(m, s, err) < 0 || search_gaps(m, s, err) < 0)
+			return -1;
+		learned = learn_more(m, err);
+		/* Once more, with what is known now. */
+		if (learned == 1) {
+			m->lost = m->judged = lost;
+			m->hits = 0;
+		}
+	} while (learned == 1);
+	return learned;
+}
+
 int bak_matcher_run(struct bak_matcher *m, uint64_t file_off, const uint8_t *p, size_t len,
 		    const struct bak_piece **out_pieces, size_t *out_n, struct bak_error *err)
 {
 	struct scan s = {.p = p, .len = len, .file_off = file_off};
-	m->n_pieces = 0;
-	int rc = worth_trying(m, file_off) ? aim_window(m, file_off, len, err) : 0;
-	if (rc == 1)
-		rc = scan_run(m, &s, err);
-	if (rc < 0)
+	m->n_pieces = m->n_fine = 0;
+	bool tried = worth_trying(m, file_off);
+	if (tried && try_run(m, &s, err) < 0)
 		return -1;
-	m->missed = s.done > 0 ? 0 : m->missed + len;
-	if (add_piece(m, s.done, len - s.done, BAK_PIECE_NEW) < 0)
+	if (!tried && add_fine(m, 0, len, BAK_PIECE_NEW) < 0)
 		return bak_error_nomem(err);
-	*out_pieces = m->pieces;
-	*out_n = m->n_pieces;
+	m->missed = m->n_fine > 1 || m->fine[0].old_off != BAK_PIECE_NEW ? 0 : m->missed + len;
+	*out_pieces = m->fine;
+	*out_n = m->n_fine;
 	return 0;
 }
 
 int bak_matcher_extents(struct bak_matcher *m, uint64_t off, uint64_t len, bak_extent_fn *fn,
 			void *ctx, struct bak_error *err)
 {
-	return bak_each_extent_in(m->source, &m->content, m->size, off, len, fn, ctx, err);
+	return bak_each_extent_in(m->source, &m->near.content, m->near.size, off, len, fn, ctx,
+				  err);
 }

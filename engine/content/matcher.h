@@ -3,10 +3,15 @@
  * version before it, byte for byte, though no chunk is the same.
  *
  * The old version is read in step with the new one, in a window around the place where the last
- * match lay, and only when something is to be matched. Anchors (places where a gear hash over the
- * last 64 bytes has ten zero bits, about one in 1 KiB) are remembered of the window; an anchor of
- * the new bytes that is known is extended to both sides. Behind a mismatch the same alignment is
- * tried first: edits in place.
+ * match lay, and only when something is to be matched. All that was read is remembered by anchors
+ * (anchors.h), so that what moved to a later place is found too. New bytes are first compared where
+ * the last match would go on; then their anchors are looked up; what lies between two matches is
+ * searched once more, finely (gap.h).
+ *
+ * Where much is found nowhere, the old version is sampled: a few MiB of it, here and there, go to
+ * the table of anchors. Does what follows meet enough of them, the whole of it is read (parts that
+ * changed places, rows in another order); else, after 4 MiB without a match, only one MiB in 16 is
+ * tried.
  *
  * Ownership: pieces belong to the matcher until the next call. Threads: one.
  * Errors: an old version that cannot be read is simply not matched against; only memory runs out.

@@ -169,6 +169,145 @@ static void test_shifted_with_zeros(void **state)
 	bak_fixture_close(&fx);
 }
 
+/* Pages in which cells move up by a few bytes, as a database's do: found by the fine search. */
+static void test_cells_move_in_pages(void **state)
+{
+	(void)state;
+	enum { PAGE = 4096, CELL = 100, CELLS = 36 };
+	struct bak_fixture fx;
+	struct bak_snapshot one, two;
+	uint8_t *p = malloc(LEN);
+	uint64_t new_bytes;
+	assert_non_null(p);
+	bak_fixture_open(&fx);
+	bak_fill_random(p, LEN, 3);
+	save(&fx, NULL, p, LEN, &one, &new_bytes);
+	for (size_t page = 0; page + PAGE <= LEN; page += PAGE) {
+		uint8_t *cells = p + page + 400;
+		for (size_t i = 1; i < CELLS; i++)
+			memmove(cells + i * CELL - 4 * i, cells + i * CELL, CELL - 4);
+	}
+	save(&fx, &one, p, LEN, &two, &new_bytes);
+	expect_bytes(&fx, &two, p, LEN);
+	assert_true(new_bytes < LEN / 8);
+	free(p);
+	bak_fixture_close(&fx);
+}
+
+/* What stood at the front now stands at the end, and has edits in every chunk. */
+static void test_halves_change_places(void **state)
+{
+	(void)state;
+	struct bak_fixture fx;
+	struct bak_snapshot one, two;
+	uint8_t *p = malloc(LEN), *q = malloc(LEN);
+	uint64_t new_bytes;
+	assert_true(p && q);
+	bak_fixture_open(&fx);
+	bak_fill_random(p, LEN, 4);
+	save(&fx, NULL, p, LEN, &one, &new_bytes);
+	memcpy(q, p + LEN / 2, LEN / 2);
+	memcpy(q + LEN / 2, p, LEN / 2);
+	for (size_t at = 3000; at < LEN; at += 8000)
+		q[at] ^= 1;
+	save(&fx, &one, q, LEN, &two, &new_bytes);
+	expect_bytes(&fx, &two, q, LEN);
+	/* Until the old version is sampled and then learned, what is met is new. */
+	assert_true(new_bytes < LEN / 4);
+	free(p);
+	free(q);
+	bak_fixture_close(&fx);
+}
+
+/* Rows that went to the end, in order: what was read on the way is remembered. */
+static void test_rows_move_to_the_end(void **state)
+{
+	(void)state;
+	enum { ROW = 400 };
+	struct bak_fixture fx;
+	struct bak_snapshot one, two;
+	uint8_t *p = malloc(LEN), *q = malloc(LEN), *tail = malloc(LEN);
+	uint64_t new_bytes;
+	size_t n = 0, n_tail = 0;
+	assert_true(p && q && tail);
+	bak_fixture_open(&fx);
+	bak_fill_random(p, LEN, 6);
+	save(&fx, NULL, p, LEN, &one, &new_bytes);
+	for (size_t at = 0; at + ROW <= LEN; at += ROW) {
+		bool moves = at / ROW % 40 == 7;
+		memcpy(moves ? tail + n_tail : q + n, p + at, ROW);
+		*(moves ? &n_tail : &n) += ROW;
+	}
+	memcpy(q + n, tail, n_tail);
+	n += n_tail;
+	save(&fx, &one, q, n, &two, &new_bytes);
+	expect_bytes(&fx, &two, q, n);
+	assert_true(new_bytes < n_tail / 4);
+	free(p);
+	free(q);
+	free(tail);
+	bak_fixture_close(&fx);
+}
+
+/* One edit of a kind that files see: a stretch is overwritten, taken out, put in, copied or moved
+ * from elsewhere, or zeroed. Returns the new length. */
+static size_t edit(uint8_t *p, size_t len, size_t cap, uint64_t *x)
+{
+	size_t at = len ? next(x) % len : 0, n = 1 + next(x) % (1u << next(x) % 16);
+	size_t from = len ? next(x) % len : 0;
+	if (n > len - at)
+		n = len - at;
+	switch (next(x) % 6) {
+	case 0:
+		bak_fill_random(p + at, n, next(x));
+		return len;
+	case 1:
+		memmove(p + at, p + at + n, len - at - n);
+		return len - n;
+	case 2:
+		if (n > cap - len)
+			n = cap - len;
+		memmove(p + at + n, p + at, len - at);
+		bak_fill_text(p + at, n, next(x));
+		return len + n;
+	case 3:
+		memmove(p + at, p + from, n < len - from ? n : len - from);
+		return len;
+	case 4:
+		memset(p + at, 0, n);
+		return len;
+	default:
+		for (size_t i = at; i + 3000 < len; i += 3000)
+			p[i] ^= (uint8_t)next(x);
+		return len;
+	}
+}
+
+/* Whatever is done to a file: it comes back byte for byte, also generations later. */
+static void test_random_lives(void **state)
+{
+	(void)state;
+	enum { SEEDS = 25, GENERATIONS = 5, MAX = 3u << 20 };
+	uint8_t *p = malloc(MAX);
+	assert_non_null(p);
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+		struct bak_fixture fx;
+		struct bak_snapshot snapshots[GENERATIONS];
+		uint64_t x = seed, new_bytes;
+		size_t len = next(&x) % (1u << (10 + next(&x) % 12));
+		(seed % 2 ? bak_fill_random : bak_fill_text)(p, len, seed);
+		bak_fixture_open(&fx);
+		for (int g = 0; g < GENERATIONS; g++) {
+			save(&fx, g ? &snapshots[g - 1] : NULL, p, len, &snapshots[g], &new_bytes);
+			expect_bytes(&fx, &snapshots[g], p, len);
+			for (uint64_t n = next(&x) % 40; n > 0; n--)
+				len = edit(p, len, MAX, &x);
+		}
+		bak_fixture_close(&fx);
+	}
+	free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -176,6 +315,10 @@ int main(void)
 		cmocka_unit_test(test_generations_of_a_dump),
 		cmocka_unit_test(test_unlike),
 		cmocka_unit_test(test_shifted_with_zeros),
+		cmocka_unit_test(test_cells_move_in_pages),
+		cmocka_unit_test(test_halves_change_places),
+		cmocka_unit_test(test_rows_move_to_the_end),
+		cmocka_unit_test(test_random_lives),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
