@@ -9,8 +9,6 @@
 #include "stores/payload.h"
 #include "stores/process.h"
 
-#include "engine/content/reader.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -251,57 +249,16 @@ static int command_backup(void *store, struct bak_writer *writer, json_t *facts,
 
 /* --- restore --- */
 
-struct input {
-	const struct bak_store_env *env;
-	struct bak_source *source;
-	const struct bak_inode *inode;
-	uint64_t at;
-	uint8_t *buffer;
-};
-#define INPUT_LEN (1u << 20)
-
-static int give_input(void *ctx, const void **out_p, size_t *out_len, struct bak_error *err)
-{
-	struct input *in = ctx;
-
-	if (in->env->progress)
-		in->env->progress(in->env->ctx,
-				  in->inode->size ? (int)(in->at * 100 / in->inode->size) : -1,
-				  in->at);
-	if (in->at == in->inode->size)
-		return 0;
-	if (bak_read(in->source, &in->inode->content, in->inode->size, in->at, in->buffer,
-		     INPUT_LEN, out_len, err) < 0)
-		return -1;
-	in->at += *out_len;
-	*out_p = in->buffer;
-	return 1;
-}
-
-/* A damaged snapshot must not reach the store half-way: it is read once before it counts. */
-static int read_through(struct input *in, struct bak_error *err)
-{
-	const void *p;
-	size_t len;
-	int rc;
-
-	while ((rc = give_input(in, &p, &len, err)) > 0) {
-		if (bak_store_check_cancelled(in->env, err) < 0)
-			return -1;
-	}
-	in->at = 0;
-	return rc;
-}
-
-static int feed(struct command *c, struct input *in, struct bak_error *err)
+static int feed(struct command *c, struct bak_payload_reader *in, struct bak_error *err)
 {
 	const char *vars[] = {c->var, NULL};
 	const struct bak_process_conf conf = process_conf(
 		c, bak_store_get(c->conf, "restore_command"), vars);
 
-	if (read_through(in, err) < 0 || bak_store_no_return(c->env, err) < 0)
+	/* A damaged snapshot must not reach the store half-way. */
+	if (bak_payload_check(in, err) < 0 || bak_store_no_return(c->env, err) < 0)
 		return -1;
-	if (bak_process_write(&conf, give_input, in, err) < 0)
+	if (bak_process_write(&conf, bak_payload_give, in, err) < 0)
 		return bak_error_wrap(err, "restore_command");
 	return 0;
 }
@@ -312,12 +269,10 @@ static int command_restore(void *store, const struct bak_restore_from *from, jso
 	struct command *c = store;
 	struct bak_tree tree = {bak_repo_source(from->repo), from->snapshot};
 	BAK_AUTO(bak_found_release) struct bak_found found = BAK_FOUND_INIT;
-	BAK_AUTO(bak_free_ptr) uint8_t *buffer = malloc(INPUT_LEN);
-	struct input in = {.env = c->env, .source = tree.source, .buffer = buffer};
+	BAK_AUTO(bak_payload_reader_release)
+	struct bak_payload_reader in = {.env = c->env, .source = tree.source};
 
 	(void)state;
-	if (!buffer)
-		return bak_error_nomem(err);
 	if (!bak_store_get(c->conf, "restore_command"))
 		return bak_error_set(err, BAK_REFUSED,
 				     "store %s has no restore_command; restore it with --to and do "
@@ -333,17 +288,19 @@ static int command_restore(void *store, const struct bak_restore_from *from, jso
 
 /* --- import --- */
 
+#define READ_LEN (1u << 20)
+
 static int copy_in(struct command *c, int fd, struct bak_writer *writer, uint64_t *out_bytes,
 		   struct bak_error *err)
 {
-	BAK_AUTO(bak_free_ptr) uint8_t *buffer = malloc(INPUT_LEN);
+	BAK_AUTO(bak_free_ptr) uint8_t *buffer = malloc(READ_LEN);
 	ssize_t n;
 
 	if (!buffer)
 		return bak_error_nomem(err);
 	if (begin_payload(c, writer, err) < 0)
 		return -1;
-	while ((n = read(fd, buffer, INPUT_LEN)) != 0) {
+	while ((n = read(fd, buffer, READ_LEN)) != 0) {
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
