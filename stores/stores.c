@@ -13,6 +13,7 @@
 const struct bak_store_driver *const bak_store_drivers[] = {
 	&bak_store_command,
 	&bak_store_files,
+	&bak_store_postgresql,
 	&bak_store_sqlite,
 	NULL,
 };
@@ -318,6 +319,15 @@ void bak_checkup_tell(const struct bak_checkup *checkup, enum bak_ailment ailmen
 	vsnprintf(what, sizeof what, fmt, ap);
 	va_end(ap);
 	checkup->finding(checkup->ctx, ailment, what, todo);
+}
+
+const char *bak_restore_wish(const struct bak_restore_from *from, const char *key, size_t i)
+{
+	for (size_t w = 0; w < from->n_wishes; w++) {
+		if (strcmp(from->wishes[w].key, key) == 0 && i-- == 0)
+			return from->wishes[w].value;
+	}
+	return NULL;
 }
 
 json_t *bak_snapshot_facts(const struct bak_snapshot *snapshot)

@@ -124,7 +124,13 @@ struct bak_restore_from {
 	const struct bak_snapshot *snapshot;
 	const char *const *only; /* paths in the snapshot; n_only 0: everything */
 	size_t n_only;
+	/* What this one restore is asked for besides, checked against the driver's restore_options.
+	 * With any, the driver validates what it restored itself. */
+	const struct bak_store_pair *wishes;
+	size_t n_wishes;
 };
+/* The i-th value of a wish, NULL past the last. */
+const char *bak_restore_wish(const struct bak_restore_from *from, const char *key, size_t i);
 /* What the driver left in `facts` when the snapshot was made: a new reference, {} if there is
  * nothing of the kind; NULL for lack of memory. */
 json_t *bak_snapshot_facts(const struct bak_snapshot *snapshot);
@@ -136,6 +142,8 @@ struct bak_store_driver {
 	const struct bak_store_option *options;
 	/* Which option the rest of "NAME:rest" on the command line sets, NULL for none. */
 	const char *address_option;
+	/* What a single restore may be asked for: `bakfs restore --NAME VALUE`. NULL: nothing. */
+	const struct bak_store_option *restore_options;
 	/* How an upload shows that it is whole; NULL: it cannot, and starts by a touch. */
 	const struct bak_proof_format *proof;
 

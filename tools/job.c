@@ -364,7 +364,9 @@ static int restore_from(struct run *r, uint64_t number, json_t *state, struct ba
 					.snapshot = &snapshot,
 					.only = whole ? NULL
 						      : (const char *const *)r->request->only,
-					.n_only = whole ? 0 : r->request->n_only};
+					.n_only = whole ? 0 : r->request->n_only,
+					.wishes = r->request->wishes,
+					.n_wishes = whole ? 0 : r->request->n_wishes};
 
 	if (load_snapshot(r, number, &snapshot, err) < 0)
 		return -1;
@@ -444,7 +446,7 @@ static int validate(struct run *r, struct bak_error *err)
 	json_t *facts, *want;
 	int rc = 0;
 
-	if (r->request->n_only || !r->driver->counts)
+	if (r->request->n_only || r->request->n_wishes || !r->driver->counts)
 		return 0;
 	if (load_snapshot(r, r->number, &snapshot, err) < 0)
 		return -1;
@@ -596,10 +598,13 @@ int bak_job_rollback_text(struct bak_repo *repo, const char *store, char *out, s
 	const char *time_text = json_string_value(json_object_get(record, "time"));
 	const char *kept = json_string_value(json_object_get(state, "kept"));
 	const char *parent = json_string_value(json_object_get(state, "parent"));
+	const char *what = json_string_value(json_object_get(state, "text"));
 	json_int_t safety = json_integer_value(json_object_get(record, "safety"));
 
 	time_text = time_text ? time_text : "some time";
-	if (kept && parent)
+	if (what)
+		snprintf(out, out_len, "puts back %s, exchanged %s", what, time_text);
+	else if (kept && parent)
 		snprintf(out, out_len, "puts back %s/%s, exchanged %s", parent, kept, time_text);
 	else if (safety > 0)
 		snprintf(out, out_len,

@@ -36,6 +36,9 @@ struct bak_job_request {
 	bool latest;       /* SNAPSHOT: it was asked for as the latest */
 	char **only;       /* SNAPSHOT: only these paths of it; n_only 0: everything */
 	size_t n_only;
+	const struct bak_store_pair
+		*wishes; /* SNAPSHOT: of the driver's restore_options; borrowed */
+	size_t n_wishes;
 	char *upload; /* UPLOAD: path of a file or folder */
 };
 /* Reads the JSON object of fs/mount.h from fd until its end. Wipes the text. */

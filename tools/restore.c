@@ -14,6 +14,7 @@ const struct bak_option bak_options_restore[] = {
 	{0, "to", "DIR", "into this folder, instead of the live store", false},
 	{0, "only", "PATH", "only these files and folders of the snapshot", true},
 	{0, "overwrite", NULL, "with --to: replace files that are there", false},
+	{0, "to-database", "NAME", "postgresql: one database, under this new name", false},
 	{'y', "yes", NULL, "do not ask; others' connections may be ended", false},
 	{0, "no-safety", NULL, "make no safety copy of the live store first", false},
 	{0, "take-over", NULL, "the store may be another host's so far", false},
@@ -149,6 +150,9 @@ int bak_command_restore(struct bak_tool *tool)
 					    "them");
 	if (!to && bak_args_count(&tool->args, "overwrite"))
 		return bak_tool_usage(tool, "--overwrite goes with --to");
+	if (to && bak_restore_wish_given(tool))
+		return bak_tool_usage(tool, "--%s does not go with --to",
+				      bak_restore_wish_given(tool));
 	if (choose(tool, &selection, &err) < 0 ||
 	    bak_restore_shares(tool, &selection, &shares, &n, &err) < 0)
 		return bak_tool_fail(tool, &err);

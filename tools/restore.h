@@ -25,6 +25,9 @@ int bak_restore_to(struct bak_tool *tool, const struct bak_restore_share *shares
 		   bool several, const char *to);
 int bak_restore_live(struct bak_tool *tool, const struct bak_restore_share *shares, size_t n);
 
+/* The first option given that is a driver's (restore_options), or NULL. */
+const char *bak_restore_wish_given(struct bak_tool *tool);
+
 /* Runs one job and tells how it went, with progress. what: "restored from app@...", for the line
  * that says so. result_json gets an object, or NULL. */
 int bak_live_job(struct bak_tool *tool, const struct bak_job_request *request, const char *what,

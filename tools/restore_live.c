@@ -7,6 +7,7 @@
 #include "tools/output.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- one job ---- */
@@ -138,6 +139,62 @@ static int confirm(struct bak_tool *tool, const struct bak_restore_share *shares
 	return bak_live_confirm(tool, (const char *)text.p, err);
 }
 
+/* ---- options of drivers ---- */
+
+static bool is_wish_of(const struct bak_store_driver *driver, const char *name)
+{
+	const struct bak_store_option *option = driver->restore_options;
+
+	while (option && option->name && strcmp(option->name, name))
+		option++;
+	return option && option->name;
+}
+
+const char *bak_restore_wish_given(struct bak_tool *tool)
+{
+	for (size_t d = 0; bak_store_drivers[d]; d++) {
+		const struct bak_store_option *option = bak_store_drivers[d]->restore_options;
+
+		for (; option && option->name; option++) {
+			if (bak_args_count(&tool->args, option->name))
+				return option->name;
+		}
+	}
+	return NULL;
+}
+
+/* As pairs, borrowed but for *out itself. One that is another driver's is bad usage. */
+static int gather_wishes(struct bak_tool *tool, const struct bak_store_conf *conf,
+			 struct bak_store_pair **out, size_t *out_n, struct bak_error *err)
+{
+	const struct bak_store_driver *driver = bak_store_driver_find(conf->driver);
+	size_t n = 0;
+
+	*out = calloc(tool->args.n_given + 1, sizeof(**out));
+	if (!*out)
+		return bak_error_nomem(err);
+	for (size_t d = 0; bak_store_drivers[d]; d++) {
+		const struct bak_store_option *option = bak_store_drivers[d]->restore_options;
+
+		for (; option && option->name; option++) {
+			size_t given = bak_args_count(&tool->args, option->name);
+
+			/* Two drivers may know one name: it is taken once, as this one's. */
+			if (given && !is_wish_of(driver, option->name))
+				return bak_error_set(err, BAK_USAGE,
+						     "--%s is not for a store of type %s",
+						     option->name, driver->name);
+			for (size_t i = 0; bak_store_drivers[d] == driver && i < given; i++)
+				(*out)[n++] = (struct bak_store_pair){
+					.key = (char *)option->name,
+					.value = (char *)bak_args_nth(&tool->args, option->name, i),
+				};
+		}
+	}
+	*out_n = n;
+	return 0;
+}
+
 static int restore_one(struct bak_tool *tool, const struct bak_restore_share *share,
 		       json_t *results, struct bak_error *err)
 {
@@ -150,9 +207,14 @@ static int restore_one(struct bak_tool *tool, const struct bak_restore_share *sh
 		.only = (char **)share->only, /* borrowed: this request is not released */
 		.n_only = share->n_only,
 	};
+	const struct bak_store_conf *conf = bak_live_store(tool, snapshot->store, err);
+	BAK_AUTO(bak_free_ptr) struct bak_store_pair *wishes = NULL;
 	char name[BAK_SNAPSHOT_NAME], what[BAK_SNAPSHOT_NAME + 32];
 	json_t *result;
 
+	if (!conf || gather_wishes(tool, conf, &wishes, &request.n_wishes, err) < 0)
+		return -1;
+	request.wishes = wishes;
 	bak_snapshot_name(snapshot->store, snapshot->stamp, name);
 	snprintf(what, sizeof(what), "restored from %s", name);
 	if (bak_live_job(tool, &request, what, &result, err) < 0)
