@@ -11,11 +11,7 @@
 
 /* A new driver is a file and a line here. */
 const struct bak_store_driver *const bak_store_drivers[] = {
-	&bak_store_command,
-	&bak_store_files,
-	&bak_store_postgresql,
-	&bak_store_sqlite,
-	NULL,
+	&bak_store_command, &bak_store_files, &bak_store_postgresql, &bak_store_sqlite, NULL,
 };
 
 const struct bak_store_option bak_store_common_options[] = {
