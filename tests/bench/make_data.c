@@ -1,8 +1,9 @@
 /*
  * Bench data, the same every time: make_data DIR SCALE makes
  *   DIR/tree   SCALE * 5.4 folders of 100 small files (text, code-like and binary, 0 to 90 KiB)
- *   DIR/vectors.f32 SCALE * 2.1 MB: float32 vectors of unit length
- * SCALE 100 is 54,000 files and about 960 MB. Databases are make_generations.py's.
+ *   DIR/dump.sql    SCALE * 5 MB: rows as pg_dump writes them
+ *   DIR/vectors.f32 SCALE * 4 MB: float32 vectors of unit length
+ * SCALE 100 is 54,000 files and about 1.5 GB.
  */
 #include <math.h>
 #include <stdint.h>
@@ -90,6 +91,27 @@ static void make_tree(const char *dir, unsigned scale)
 	}
 }
 
+static void make_dump(const char *dir, unsigned scale)
+{
+	char path[4096];
+	snprintf(path, sizeof path, "%s/dump.sql", dir);
+	FILE *f = create(path);
+	size_t at = 0;
+	for (unsigned long id = 1; at < (size_t)scale * 5000000; id++) {
+		uint64_t r = rnd(), s = rnd();
+		at += (size_t)fprintf(f,
+				      "%lu\tuser%llu@example.org\t%llu\t2026-%02u-%02u "
+				      "%02u:%02u:%02u\t%s %s %s\t%llx\n",
+				      id, (unsigned long long)(r >> 44),
+				      (unsigned long long)(s % 100000), (unsigned)(r % 12) + 1,
+				      (unsigned)(r >> 4) % 28 + 1, (unsigned)(r >> 9) % 24,
+				      (unsigned)(r >> 14) % 60, (unsigned)(r >> 20) % 60,
+				      words[s % 24], words[(s >> 5) % 24], words[(s >> 10) % 24],
+				      (unsigned long long)(s >> 16));
+	}
+	finish(f, path);
+}
+
 static void make_vectors(const char *dir, unsigned scale)
 {
 	enum { DIM = 384 };
@@ -97,7 +119,7 @@ static void make_vectors(const char *dir, unsigned scale)
 	float v[DIM];
 	snprintf(path, sizeof path, "%s/vectors.f32", dir);
 	FILE *f = create(path);
-	for (size_t n = (size_t)scale * 2100000 / sizeof v; n > 0; n--) {
+	for (size_t n = (size_t)scale * 4000000 / sizeof v; n > 0; n--) {
 		double sum = 0;
 		for (int i = 0; i < DIM; i++) {
 			double a = 0;
@@ -122,6 +144,7 @@ int main(int argc, char **argv)
 	unsigned scale = (unsigned)strtoul(argv[2], NULL, 10);
 	mkdir(argv[1], 0755);
 	make_tree(argv[1], scale);
+	make_dump(argv[1], scale);
 	make_vectors(argv[1], scale);
 	return 0;
 }
