@@ -121,7 +121,8 @@ int bak_args_parse(struct bak_args *args, int argc, char **argv, bool stop_at_wo
 	for (at = 1; at < argc; at++) {
 		const char *arg = argv[at];
 
-		if (only_words || arg[0] != '-' || !arg[1]) {
+		if (only_words || arg[0] != '-' || !arg[1] ||
+		    (args->dash_words && args->n_words && arg[1] != '-')) {
 			if (stop_at_word)
 				break;
 			rc = add_word(args, arg, err);

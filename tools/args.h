@@ -35,6 +35,7 @@ struct bak_args {
 	} * given;
 	size_t n_words;
 	const char **words; /* NULL-terminated */
+	bool dash_words;    /* behind the first word, what begins with one dash is a word, too */
 };
 #define BAK_ARGS_INIT         \
 	{                     \

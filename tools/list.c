@@ -52,15 +52,15 @@ static int add_row(void *ctx, const struct bak_snapshot_row *row)
 	return bak_table_row(listing->table,
 			     (const char *const[]){number, stamp, row->store, row->type, files,
 						   bak_size_text(row->bytes, bytes),
-						   bak_size_text(row->added, added),
+						   bak_size_text(row->added, added), row->tags,
 						   row->description ? row->description : ""});
 }
 
 static int list(struct listing *listing, struct bak_error *err)
 {
 	struct bak_tool *tool = listing->tool;
-	static const char *const heads[] = {">ID",    "STAMP", "STORE",  "TYPE",
-					    ">FILES", ">SIZE", ">ADDED", "DESCRIPTION"};
+	static const char *const heads[] = {">ID",   "STAMP",  "STORE", "TYPE",       ">FILES",
+					    ">SIZE", ">ADDED", "TAGS",  "DESCRIPTION"};
 	int rc;
 
 	if (bak_tool_open(tool, err) < 0 || bak_tell_omissions(tool, err) < 0)

@@ -28,12 +28,12 @@ static const struct bak_option no_options[] = {
 	{0, NULL, NULL, NULL, false},
 };
 
-/* hidden: bakfs itself starts it. suboptions: of -o, as in mount(8). */
+/* hidden: bakfs itself starts it. dash_words: see args.h. suboptions: of -o, as in mount(8). */
 static const struct command {
 	const char *group, *name, *arguments, *help;
 	bak_command_fn *run;
 	const struct bak_option *options, *suboptions;
-	bool hidden;
+	bool hidden, dash_words;
 } commands[] = {
 	{"Making backups", "init", "", "create the repository", bak_command_init, bak_options_init},
 	{NULL, "backup", "[STORE...]", "back up all or some stores", bak_command_backup,
@@ -65,6 +65,8 @@ static const struct command {
 	 bak_command_key, bak_options_key},
 	{NULL, "forget", "[ID...]", "give up snapshots, by ID or by what to keep",
 	 bak_command_forget, bak_options_forget},
+	{NULL, "tag", "ID [NAME|-NAME]...", "give snapshots tags, take them away", bak_command_tag,
+	 no_options, .dash_words = true},
 	{NULL, "reindex", "", "rebuild the index from the repository", bak_command_reindex,
 	 no_options},
 
@@ -191,6 +193,7 @@ static int run(struct bak_tool *tool, int argc, char **argv)
 		return bak_tool_usage(tool, "unknown command \"%s\"", argv[used]);
 	tool->command = command->name;
 	tool->args.tables[tool->args.n_tables++] = command->options;
+	tool->args.dash_words = command->dash_words;
 	if (bak_args_parse(&tool->args, argc - used, argv + used, false, &used, &err) < 0)
 		return bak_tool_usage(tool, "%s", err.msg);
 	if (bak_args_count(&tool->args, "help")) {

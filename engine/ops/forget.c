@@ -31,7 +31,7 @@ static char *record_text(struct bak_repo *repo)
 }
 
 /* A record of that name that does not open says nothing, so it makes room for one that does. */
-static int put_record(struct bak_repo *repo, const struct bak_range *range, struct bak_error *err)
+static int put_record(struct bak_repo *repo, const struct bak_numbers *range, struct bak_error *err)
 {
 	char name[BAK_FORGOTTEN_NAME_LEN];
 	BAK_AUTO(bak_buf_release) struct bak_buf there = BAK_BUF_INIT;
@@ -53,20 +53,22 @@ static int put_record(struct bak_repo *repo, const struct bak_range *range, stru
 
 int bak_repo_forget(struct bak_repo *repo, uint64_t first, uint64_t last, struct bak_error *err)
 {
-	struct bak_range range = {first, last};
+	struct bak_numbers range = {first, last};
 	if (check_range(repo, first, last, err) < 0)
 		return -1;
 	pthread_mutex_lock(&repo->lock);
 	int rc = 0;
 	if (!bak_catalog_is_forgotten(repo, &range))
 		rc = put_record(repo, &range, err) < 0 ? -1 : bak_catalog_forgot(repo, &range, err);
+	if (rc == 0)
+		bak_state_saw(repo, repo->highest);
 	pthread_mutex_unlock(&repo->lock);
 	return rc;
 }
 
 bool bak_repo_is_forgotten(struct bak_repo *repo, uint64_t first, uint64_t last)
 {
-	struct bak_range range = {first, last};
+	struct bak_numbers range = {first, last};
 	pthread_mutex_lock(&repo->lock);
 	bool forgotten = bak_catalog_is_forgotten(repo, &range);
 	pthread_mutex_unlock(&repo->lock);

@@ -368,6 +368,7 @@ void bak_repo_close(struct bak_repo *repo)
 	pthread_mutex_destroy(&repo->lock);
 	bak_place_set_release(&repo->lost);
 	free(repo->gone);
+	free(repo->seen);
 	free(repo->unreadable);
 	free(repo->path);
 	free(repo->cache_dir);
@@ -430,42 +431,4 @@ unsigned bak_repo_parity(const struct bak_repo *repo)
 const struct bak_chunk_conf *bak_repo_chunk_conf(struct bak_repo *repo)
 {
 	return &repo->chunk;
-}
-
-/* --- state --- */
-
-static int state_path(const struct bak_repo *repo, const char *suffix, char out[PATH_MAX])
-{
-	if (!repo->state_dir)
-		return -1;
-	return snprintf(out, PATH_MAX, "%s/highest%s", repo->state_dir, suffix) < PATH_MAX ? 0 : -1;
-}
-
-void bak_state_load(struct bak_repo *repo)
-{
-	char path[PATH_MAX];
-	unsigned long long n;
-	FILE *f = state_path(repo, "", path) == 0 ? fopen(path, "re") : NULL;
-	if (!f)
-		return;
-	if (fscanf(f, "%llu", &n) == 1 && n <= INT64_MAX)
-		repo->highest = n;
-	fclose(f);
-}
-
-void bak_state_save(struct bak_repo *repo, uint64_t highest)
-{
-	char path[PATH_MAX], tmp[PATH_MAX];
-	if (highest <= repo->highest)
-		return;
-	repo->highest = highest;
-	if (state_path(repo, "", path) < 0 || state_path(repo, ".new", tmp) < 0)
-		return;
-	FILE *f = fopen(tmp, "we");
-	if (!f)
-		return;
-	bool good = fprintf(f, "%llu\n", (unsigned long long)highest) > 0;
-	good = fclose(f) == 0 && good;
-	if (!good || rename(tmp, path) < 0)
-		unlink(tmp);
 }

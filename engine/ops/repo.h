@@ -74,9 +74,9 @@ int bak_repo_refresh_packs(struct bak_repo *repo, bool *out_changed, struct bak_
  * damaged and that were walked. */
 int bak_repo_reindex(struct bak_repo *repo, uint64_t *out_packs, uint64_t *out_damaged,
 		     struct bak_error *err);
-/* Snapshots that should be there and are not (gaps, fewer than were seen before), or that do not
- * open. *out_text says
- * so in one line, NULL when all is well; the caller's to free. */
+/* Snapshots that should be there and are not (gaps, fewer than were seen before), that were
+ * forgotten before this machine's eyes and are there again, or that do not open. *out_text says so
+ * in one line, NULL when all is well; the caller's to free. */
 int bak_repo_omissions(struct bak_repo *repo, char **out_text, struct bak_error *err);
 
 /* The number for the next snapshot: behind the highest of snapshots/, forgotten/ (as refreshed

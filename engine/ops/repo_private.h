@@ -1,5 +1,5 @@
 /* The inside of an open repository, for the files of ops/ that make it up: repo.c, catalog.c,
- * catalog_packs.c, keys.c, resolve.c. Others use repo.h. */
+ * catalog_*.c, omissions.c, state.c, seen.c, forget.c, tag.c, keys.c, resolve.c. Others use repo.h. */
 #ifndef BAK_OPS_REPO_PRIVATE_H
 #define BAK_OPS_REPO_PRIVATE_H
 
@@ -7,10 +7,6 @@
 #include "engine/ops/repo.h"
 
 #include <pthread.h>
-
-struct bak_range {
-	uint64_t first, last;
-};
 
 struct bak_repo {
 	struct bak_backend *backend;
@@ -30,21 +26,29 @@ struct bak_repo {
 	int64_t (*now)(void *ctx);
 	void *now_ctx;
 
-	pthread_mutex_t lock;   /* one refresh at a time; guards what follows */
-	uint64_t highest;       /* ever seen by this machine */
-	struct bak_range *gone; /* forget records that opened, sorted */
+	pthread_mutex_t lock;     /* one refresh at a time; guards what follows */
+	uint64_t highest;         /* ever seen by this machine */
+	struct bak_numbers *gone; /* forget records that opened, sorted */
 	size_t n_gone;
+	struct bak_numbers *seen; /* forgotten as far as this machine ever saw; apart, sorted */
+	size_t n_seen;
 	uint64_t *unreadable; /* snapshots that are there and do not open, sorted */
 	size_t n_unreadable;
 };
 
 /* "forgotten/<first>", "forgotten/<first>-<last>" */
 #define BAK_FORGOTTEN_NAME_LEN 64
-void bak_forgotten_name(const struct bak_range *range, char out[BAK_FORGOTTEN_NAME_LEN]);
+void bak_forgotten_name(const struct bak_numbers *range, char out[BAK_FORGOTTEN_NAME_LEN]);
+/* "tags/<number>-<version>" */
+#define BAK_TAGS_NAME_LEN 64
+void bak_tags_name(const struct bak_tag_version *tag, char out[BAK_TAGS_NAME_LEN]);
 
-/* Reads and writes <state dir>/highest. A state that cannot be written is no reason to fail. */
+/* What this machine has seen of the repository, in <state dir>/highest: the highest number, and a
+ * line "<first>-<last>" for each range of forgotten numbers. A state that cannot be read or written
+ * is no reason to fail. */
 void bak_state_load(struct bak_repo *repo);
-void bak_state_save(struct bak_repo *repo, uint64_t highest);
+/* Adds highest and repo->gone to it; with repo->lock held. */
+void bak_state_saw(struct bak_repo *repo, uint64_t highest);
 
 /* The same for <state dir>/lost, of which each line is a segment: 24 hex digits, '-', a number. */
 void bak_lost_load(struct bak_repo *repo);
@@ -55,9 +59,10 @@ int bak_catalog_refresh_packs(struct bak_repo *repo, bool *changed, struct bak_e
 int bak_catalog_read(struct bak_repo *repo, const char *name, struct bak_buf *out,
 		     struct bak_error *err);
 /* Whether records that opened cover all of it. */
-bool bak_catalog_is_forgotten(const struct bak_repo *repo, const struct bak_range *range);
+bool bak_catalog_is_forgotten(const struct bak_repo *repo, const struct bak_numbers *range);
 /* A record of this very range was put just now. */
-int bak_catalog_forgot(struct bak_repo *repo, const struct bak_range *range, struct bak_error *err);
+int bak_catalog_forgot(struct bak_repo *repo, const struct bak_numbers *range,
+		       struct bak_error *err);
 /* Asked before anything is dropped from the index: the storage may just be away (not mounted). */
 int bak_catalog_still_there(struct bak_repo *repo, struct bak_error *err);
 

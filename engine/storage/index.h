@@ -63,8 +63,9 @@ struct bak_snapshot_row {
 							      in bytes */
 	uint64_t added; /* bytes that it added to the repository */
 	uint64_t manifest_len;
-	bool forgotten;
-	char *tags; /* comma separated, "" for none */
+	uint64_t object_len; /* of the sealed object */
+	bool forgotten;      /* by what the index knows; adding a row does not look at it */
+	char *tags;          /* comma separated, "" for none */
 };
 void bak_snapshot_row_release(struct bak_snapshot_row *row);
 
@@ -137,15 +138,36 @@ int bak_index_pack_segments(struct bak_index *index, const uint8_t id[BAK_PACK_I
 int bak_index_add_snapshot(struct bak_index *index, const struct bak_snapshot_row *row,
 			   struct bak_error *err);
 int bak_index_drop_snapshot(struct bak_index *index, uint64_t number, struct bak_error *err);
+
+/* Records of forgotten numbers: unforget is for one that is gone again. */
+struct bak_numbers {
+	uint64_t first, last;
+};
 int bak_index_forget(struct bak_index *index, uint64_t first, uint64_t last, struct bak_error *err);
+int bak_index_unforget(struct bak_index *index, uint64_t first, uint64_t last,
+		       struct bak_error *err);
+/* All of them, sorted by first and last; the caller's to free. */
+int bak_index_forgotten(struct bak_index *index, struct bak_numbers **out_ranges, size_t *out_n,
+			struct bak_error *err);
+
 /* Whether this very record is known: 1, 0, -1. */
 int bak_index_has_forgotten(struct bak_index *index, uint64_t first, uint64_t last,
 			    struct bak_error *err);
+
+/* Tags: version is the number behind the dash of the record that they were read from. */
+struct bak_tag_version {
+	uint64_t number, version;
+};
 int bak_index_set_tags(struct bak_index *index, uint64_t number, uint64_t version, const char *tags,
 		       struct bak_error *err);
 /* The version of the tags that are known: 1, 0 none, -1. */
 int bak_index_tag_version(struct bak_index *index, uint64_t number, uint64_t *out_version,
 			  struct bak_error *err);
+int bak_index_drop_tags(struct bak_index *index, uint64_t number, struct bak_error *err);
+/* All that are known, sorted by number; the caller's to free. */
+int bak_index_tag_versions(struct bak_index *index, struct bak_tag_version **out, size_t *out_n,
+			   struct bak_error *err);
+
 /* 1 found (owned by the caller), 0, -1. Forgotten ones are found too; look at .forgotten. */
 int bak_index_snapshot(struct bak_index *index, uint64_t number, struct bak_snapshot_row *out,
 		       struct bak_error *err);
@@ -161,6 +183,12 @@ void bak_snapshot_rows_free(struct bak_snapshot_row *rows, size_t n);
 /* Numbers that have a row, forgotten or not, sorted; the caller's to free. */
 int bak_index_snapshot_numbers(struct bak_index *index, uint64_t **out_numbers, size_t *out_n,
 			       struct bak_error *err);
+/* The same with the length of each one's object. */
+struct bak_snapshot_object {
+	uint64_t number, len;
+};
+int bak_index_snapshot_objects(struct bak_index *index, struct bak_snapshot_object **out,
+			       size_t *out_n, struct bak_error *err);
 /* Highest number that has a row or a forget record; 0 for none. */
 int bak_index_highest(struct bak_index *index, uint64_t *out_number, struct bak_error *err);
 /* Changes whenever another connection or process changed the database (PRAGMA data_version plus

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* Raised whenever the tables change: an index of another version is made anew. */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 /* How long a writer waits for another one: a reindex is one transaction and may take minutes. */
 #define BUSY_MS 300000
@@ -47,7 +47,8 @@ static const char schema[] =
 	" driver TEXT NOT NULL, stamp INTEGER NOT NULL, run_stamp INTEGER NOT NULL,"
 	" entries INTEGER NOT NULL, files INTEGER NOT NULL, escaped INTEGER NOT NULL,"
 	" bytes INTEGER NOT NULL, sums_len INTEGER NOT NULL, added INTEGER NOT NULL,"
-	" manifest_len INTEGER NOT NULL);"
+	" manifest_len INTEGER NOT NULL, object_len INTEGER NOT NULL,"
+	" forgotten INTEGER NOT NULL);"
 	"CREATE TABLE forgotten(first INTEGER, last INTEGER, PRIMARY KEY(first, last)) WITHOUT "
 	"ROWID;"
 	"CREATE TABLE tags(number INTEGER PRIMARY KEY, version INTEGER NOT NULL,"
@@ -56,12 +57,13 @@ static const char schema[] =
 static const char *const tables[] = {"runs",  "packs",     "segments",  "chunks",
 				     "nodes", "snapshots", "forgotten", "tags"};
 
-#define IS_FORGOTTEN "EXISTS(SELECT 1 FROM forgotten WHERE first <= s.number AND last >= s.number)"
+#define IS_FORGOTTEN(number) \
+	"EXISTS(SELECT 1 FROM forgotten WHERE first <= " number " AND last >= " number ")"
 #define HAS_COPY(row) \
 	"EXISTS(SELECT 1 FROM segments AS g WHERE g.run = " row ".run AND g.n = " row ".n)"
 #define SNAPSHOT_COLUMNS                                                                      \
 	"s.number, store, type, host, s.run, description, driver, stamp, run_stamp, entries," \
-	" files, escaped, bytes, sums_len, added, manifest_len, " IS_FORGOTTEN                \
+	" files, escaped, bytes, sums_len, added, manifest_len, object_len, forgotten"        \
 	", coalesce(t.tags, '') FROM snapshots AS s LEFT JOIN tags AS t ON t.number = s.number "
 
 static const char *const sql[SQL_COUNT] = {
@@ -108,25 +110,29 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_STALE_SET] = "UPDATE meta SET stale = ?1",
 	[SQL_COUNTS] = "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(segments), 0),"
 		       " coalesce(sum(chunks), 0), coalesce(sum(nodes), 0),"
-		       " (SELECT count(*) FROM snapshots AS s WHERE NOT " IS_FORGOTTEN
-		       ") FROM packs",
+		       " (SELECT count(*) FROM snapshots WHERE NOT forgotten) FROM packs",
 
 	[SQL_SNAPSHOT_ADD] = "INSERT OR REPLACE INTO snapshots VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7,"
-			     " ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+			     " ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, " IS_FORGOTTEN(
+				     "?1") ")",
 	[SQL_SNAPSHOT_DROP] = "DELETE FROM snapshots WHERE number = ?1",
 	[SQL_SNAPSHOT_FIND] = "SELECT " SNAPSHOT_COLUMNS "WHERE s.number = ?1",
-	[SQL_SNAPSHOT_NEXT] =
-		"SELECT " SNAPSHOT_COLUMNS
-		"WHERE s.number > ?1 AND (?2 IS NULL OR store = ?2) AND NOT " IS_FORGOTTEN
-		" ORDER BY s.number LIMIT ?3",
+	[SQL_SNAPSHOT_NEXT] = "SELECT " SNAPSHOT_COLUMNS
+			      "WHERE s.number > ?1 AND (?2 IS NULL OR store = ?2) AND NOT forgotten"
+			      " ORDER BY s.number LIMIT ?3",
 	[SQL_SNAPSHOT_NUMBERS] = "SELECT number FROM snapshots ORDER BY number",
+	[SQL_SNAPSHOT_OBJECTS] = "SELECT number, object_len FROM snapshots ORDER BY number",
 	[SQL_HIGHEST] = "SELECT max(coalesce((SELECT max(number) FROM snapshots), 0),"
 			" coalesce((SELECT max(last) FROM forgotten), 0))",
 	[SQL_FORGET] = "INSERT OR IGNORE INTO forgotten VALUES(?1, ?2)",
+	[SQL_UNFORGET] = "DELETE FROM forgotten WHERE first = ?1 AND last = ?2",
 	[SQL_FORGOTTEN_FIND] = "SELECT 1 FROM forgotten WHERE first = ?1 AND last = ?2",
+	[SQL_FORGOTTEN_MARK] = "UPDATE snapshots SET forgotten = " IS_FORGOTTEN(
+		"snapshots.number") " WHERE number BETWEEN ?1 AND ?2",
+	[SQL_FORGOTTEN_ALL] = "SELECT first, last FROM forgotten ORDER BY first, last",
+	[SQL_TAGS_SET] = "INSERT OR REPLACE INTO tags VALUES(?1, ?2, ?3)",
 	[SQL_TAGS_FIND] = "SELECT version FROM tags WHERE number = ?1",
-	[SQL_TAGS_SET] = "INSERT INTO tags VALUES(?1, ?2, ?3) ON CONFLICT(number) DO UPDATE"
-			 " SET version = ?2, tags = ?3 WHERE ?2 > version",
+	[SQL_TAGS_ALL] = "SELECT number, version FROM tags ORDER BY number",
 	[SQL_TAGS_DROP] = "DELETE FROM tags WHERE number = ?1",
 };
 

@@ -55,6 +55,7 @@ int bak_index_add_snapshot(struct bak_index *index, const struct bak_snapshot_ro
 		bind_int(stmt, 14, row->sums_len);
 		bind_int(stmt, 15, row->added);
 		bind_int(stmt, 16, row->manifest_len);
+		bind_int(stmt, 17, row->object_len);
 		result = bak_index_write_end(index, bak_index_run(index, stmt, err), err);
 	}
 	pthread_mutex_unlock(&index->lock);
@@ -77,18 +78,36 @@ int bak_index_drop_snapshot(struct bak_index *index, uint64_t number, struct bak
 	return result;
 }
 
-int bak_index_forget(struct bak_index *index, uint64_t first, uint64_t last, struct bak_error *err)
+/* Adds or removes a record, and marks the rows that it is about. */
+static int change_forgotten(struct bak_index *index, enum index_statement which, uint64_t first,
+			    uint64_t last, struct bak_error *err)
 {
 	int result = -1;
 	pthread_mutex_lock(&index->lock);
-	sqlite3_stmt *stmt = bak_index_sql(index, SQL_FORGET, err);
-	if (stmt && bak_index_write_begin(index, err) == 0) {
-		bind_int(stmt, 1, first);
-		bind_int(stmt, 2, last);
-		result = bak_index_write_end(index, bak_index_run(index, stmt, err), err);
+	sqlite3_stmt *change = bak_index_sql(index, which, err);
+	sqlite3_stmt *mark = bak_index_sql(index, SQL_FORGOTTEN_MARK, err);
+	if (change && mark && bak_index_write_begin(index, err) == 0) {
+		bind_int(change, 1, first);
+		bind_int(change, 2, last);
+		bind_int(mark, 1, first);
+		bind_int(mark, 2, last);
+		result = bak_index_run(index, change, err) < 0 ? -1
+							       : bak_index_run(index, mark, err);
+		result = bak_index_write_end(index, result, err);
 	}
 	pthread_mutex_unlock(&index->lock);
 	return result;
+}
+
+int bak_index_forget(struct bak_index *index, uint64_t first, uint64_t last, struct bak_error *err)
+{
+	return change_forgotten(index, SQL_FORGET, first, last, err);
+}
+
+int bak_index_unforget(struct bak_index *index, uint64_t first, uint64_t last,
+		       struct bak_error *err)
+{
+	return change_forgotten(index, SQL_UNFORGET, first, last, err);
 }
 
 int bak_index_has_forgotten(struct bak_index *index, uint64_t first, uint64_t last,
@@ -140,6 +159,19 @@ int bak_index_set_tags(struct bak_index *index, uint64_t number, uint64_t versio
 	return result;
 }
 
+int bak_index_drop_tags(struct bak_index *index, uint64_t number, struct bak_error *err)
+{
+	int result = -1;
+	pthread_mutex_lock(&index->lock);
+	sqlite3_stmt *stmt = bak_index_sql(index, SQL_TAGS_DROP, err);
+	if (stmt && bak_index_write_begin(index, err) == 0) {
+		bind_int(stmt, 1, number);
+		result = bak_index_write_end(index, bak_index_run(index, stmt, err), err);
+	}
+	pthread_mutex_unlock(&index->lock);
+	return result;
+}
+
 /* A copy of a text column, NULL for lack of memory. */
 static char *column_text(sqlite3_stmt *stmt, int at)
 {
@@ -172,8 +204,9 @@ static int snapshot_row(sqlite3_stmt *stmt, struct bak_snapshot_row *out, struct
 		.sums_len = column_int(stmt, 13),
 		.added = column_int(stmt, 14),
 		.manifest_len = column_int(stmt, 15),
-		.forgotten = column_int(stmt, 16) != 0,
-		.tags = column_text(stmt, 17),
+		.object_len = column_int(stmt, 16),
+		.forgotten = column_int(stmt, 17) != 0,
+		.tags = column_text(stmt, 18),
 	};
 	if (out->store && out->type && out->host && out->run && out->description && out->driver &&
 	    out->tags)
@@ -279,28 +312,54 @@ fail:
 	return -1;
 }
 
+/* All rows of a statement without parameters, of `columns` integers each. */
+static int all_integers(struct bak_index *index, enum index_statement which, int columns,
+			uint64_t **out, size_t *out_n, struct bak_error *err)
+{
+	struct bak_buf values = BAK_BUF_INIT;
+	pthread_mutex_lock(&index->lock);
+	sqlite3_stmt *stmt = bak_index_sql(index, which, err);
+	int result = stmt ? 1 : -1;
+	while (result == 1 && (result = bak_index_step(index, stmt, err)) == 1)
+		for (int i = 0; i < columns && result == 1; i++) {
+			uint64_t value = column_int(stmt, i);
+			if (bak_buf_append(&values, &value, sizeof value) < 0) {
+				sqlite3_reset(stmt);
+				result = bak_error_nomem(err);
+			}
+		}
+	pthread_mutex_unlock(&index->lock);
+	if (result < 0) {
+		bak_buf_release(&values);
+		return -1;
+	}
+	*out = (uint64_t *)values.p;
+	*out_n = values.len / sizeof **out / (size_t)columns;
+	return 0;
+}
+
 int bak_index_snapshot_numbers(struct bak_index *index, uint64_t **out_numbers, size_t *out_n,
 			       struct bak_error *err)
 {
-	struct bak_buf numbers = BAK_BUF_INIT;
-	pthread_mutex_lock(&index->lock);
-	sqlite3_stmt *stmt = bak_index_sql(index, SQL_SNAPSHOT_NUMBERS, err);
-	int result = stmt ? 1 : -1;
-	while (result == 1 && (result = bak_index_step(index, stmt, err)) == 1) {
-		uint64_t number = column_int(stmt, 0);
-		if (bak_buf_append(&numbers, &number, sizeof number) < 0) {
-			sqlite3_reset(stmt);
-			result = bak_error_nomem(err);
-		}
-	}
-	pthread_mutex_unlock(&index->lock);
-	if (result < 0) {
-		bak_buf_release(&numbers);
-		return -1;
-	}
-	*out_numbers = (uint64_t *)numbers.p;
-	*out_n = numbers.len / sizeof **out_numbers;
-	return 0;
+	return all_integers(index, SQL_SNAPSHOT_NUMBERS, 1, out_numbers, out_n, err);
+}
+
+int bak_index_snapshot_objects(struct bak_index *index, struct bak_snapshot_object **out,
+			       size_t *out_n, struct bak_error *err)
+{
+	return all_integers(index, SQL_SNAPSHOT_OBJECTS, 2, (uint64_t **)out, out_n, err);
+}
+
+int bak_index_forgotten(struct bak_index *index, struct bak_numbers **out_ranges, size_t *out_n,
+			struct bak_error *err)
+{
+	return all_integers(index, SQL_FORGOTTEN_ALL, 2, (uint64_t **)out_ranges, out_n, err);
+}
+
+int bak_index_tag_versions(struct bak_index *index, struct bak_tag_version **out, size_t *out_n,
+			   struct bak_error *err)
+{
+	return all_integers(index, SQL_TAGS_ALL, 2, (uint64_t **)out, out_n, err);
 }
 
 int bak_index_highest(struct bak_index *index, uint64_t *out_number, struct bak_error *err)

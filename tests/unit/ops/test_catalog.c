@@ -194,6 +194,95 @@ static void test_forgotten(void **state)
 	bak_world_teardown(&world);
 }
 
+/* What was forgotten before our eyes is not taken for a snapshot again without a word. */
+static void test_back_again(void **state)
+{
+	(void)state;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_world world;
+	bak_world_setup(&world);
+	for (uint64_t i = 1; i <= 5; i++)
+		bak_world_backup(&world, "a", "manual", i);
+	put_record(&world, "forgotten/2-3", "{}");
+	put_record(&world, "forgotten/5", "{}");
+	refresh(&world);
+	assert_omissions(&world, NULL);
+	assert_int_equal(bak_backend_remove(world.mem, "forgotten/2-3", &err), 1);
+	refresh(&world);
+	assert_omissions(&world, "snapshots 2-3 were forgotten and are there again");
+	assert_int_equal(count_latest(&world), 1);
+	assert_int_equal(bak_backend_remove(world.mem, "snapshots/2", &err), 1);
+	refresh(&world);
+	assert_omissions(&world, "snapshot 2 is neither there nor recorded as forgotten; "
+				 "snapshot 3 was forgotten and is there again");
+	put_record(&world, "forgotten/1-3", "{}");
+	refresh(&world);
+	assert_omissions(&world, NULL);
+	bak_world_teardown(&world);
+}
+
+/* One that does not open is told until it is forgotten. */
+static void test_forgotten_unreadable(void **state)
+{
+	(void)state;
+	struct bak_world world;
+	bak_world_setup(&world);
+	bak_world_backup(&world, "a", "manual", 1);
+	bak_world_backup(&world, "a", "manual", 2);
+	bak_world_flip(&world, "snapshots/1", 50);
+	bak_world_reopen(&world);
+	assert_omissions(&world, "snapshot 1 is there but does not open");
+	put_record(&world, "forgotten/1", "{}");
+	refresh(&world);
+	assert_omissions(&world, NULL);
+	bak_world_teardown(&world);
+}
+
+/* Of very many gaps a line names the first. */
+static void test_many_gaps(void **state)
+{
+	(void)state;
+	struct bak_world world;
+	bak_world_setup(&world);
+	for (uint64_t i = 2; i <= 30; i += 2) {
+		char name[32];
+		snprintf(name, sizeof name, "forgotten/%llu", (unsigned long long)i);
+		put_record(&world, name, "{}");
+	}
+	refresh(&world);
+	assert_omissions(&world, "snapshots 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and 5 more are "
+				 "neither there nor recorded as forgotten");
+	bak_world_teardown(&world);
+}
+
+/* Another snapshot under a number that was known: the number was used on an old copy. */
+static void test_replaced(void **state)
+{
+	(void)state;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_world world, other;
+	struct bak_snapshot_row row;
+	struct bak_buf object = BAK_BUF_INIT;
+	bak_world_setup(&world);
+	bak_world_backup(&world, "a", "manual", 1);
+	/* The same keys, another history. */
+	other = world;
+	bak_must(bak_backend_fault_new(world.mem, &other.fault, &err), &err);
+	bak_world_backup(&world, "a", "manual", 2);
+	assert_int_equal(bak_backend_get(world.mem, "snapshots/2", 0, SIZE_MAX, &object, &err), 1);
+	assert_int_equal(bak_backend_remove(world.mem, "snapshots/2", &err), 1);
+	bak_world_open(&other);
+	bak_world_backup(&other, "longer-name", "manual", 3);
+	refresh(&world);
+	bak_must(bak_index_snapshot(bak_repo_index(world.repo), 2, &row, &err), &err);
+	assert_string_equal(row.store, "longer-name");
+	bak_snapshot_row_release(&row);
+	bak_repo_close(other.repo);
+	bak_backend_close(other.fault);
+	bak_buf_release(&object);
+	bak_world_teardown(&world);
+}
+
 static void test_tags(void **state)
 {
 	(void)state;
@@ -349,10 +438,18 @@ static void test_reindex_faults(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forged_names),   cmocka_unit_test(test_damaged_snapshot),
-		cmocka_unit_test(test_newer_version),  cmocka_unit_test(test_unknown_records),
-		cmocka_unit_test(test_forgotten),      cmocka_unit_test(test_tags),
-		cmocka_unit_test(test_condemned),      cmocka_unit_test(test_gone_packs),
+		cmocka_unit_test(test_forged_names),
+		cmocka_unit_test(test_damaged_snapshot),
+		cmocka_unit_test(test_newer_version),
+		cmocka_unit_test(test_unknown_records),
+		cmocka_unit_test(test_forgotten),
+		cmocka_unit_test(test_back_again),
+		cmocka_unit_test(test_forgotten_unreadable),
+		cmocka_unit_test(test_many_gaps),
+		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_tags),
+		cmocka_unit_test(test_condemned),
+		cmocka_unit_test(test_gone_packs),
 		cmocka_unit_test(test_reindex_faults),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -404,14 +404,16 @@ static void test_snapshots(void **state)
 	assert_int_equal(highest, 200);
 }
 
-static void test_forget_and_tags(void **state)
+static void test_forget(void **state)
 {
 	struct bak_index *index = ((struct fixture *)*state)->index;
 	struct bak_error err = BAK_ERROR_INIT;
 	struct seen seen = {.index = index};
 	struct bak_snapshot_row row;
 	struct bak_index_counts counts;
+	struct bak_numbers *ranges;
 	uint64_t highest;
+	size_t n;
 	for (uint64_t i = 1; i <= 5; i++) {
 		row = snapshot(i, "s");
 		assert_int_equal(bak_index_add_snapshot(index, &row, &err), 0);
@@ -430,10 +432,45 @@ static void test_forget_and_tags(void **state)
 	assert_int_equal(bak_index_counts(index, &counts, &err), 0);
 	assert_int_equal(counts.snapshots, 3);
 
-	assert_int_equal(bak_index_set_tags(index, 4, 2, "keep,blue", &err), 0);
-	assert_int_equal(bak_index_set_tags(index, 4, 1, "old", &err), 0);
+	/* A record that is gone again frees what no other one covers. */
+	assert_int_equal(bak_index_forget(index, 3, 3, &err), 0);
+	assert_int_equal(bak_index_forgotten(index, &ranges, &n, &err), 0);
+	assert_int_equal(n, 3);
+	assert_int_equal(ranges[1].first, 3);
+	assert_int_equal(ranges[2].last, 9);
+	free(ranges);
+	assert_int_equal(bak_index_unforget(index, 2, 3, &err), 0);
+	assert_int_equal(bak_index_counts(index, &counts, &err), 0);
+	assert_int_equal(counts.snapshots, 4);
+	/* A row that comes later is covered as well. */
+	row = snapshot(9, "s");
+	assert_int_equal(bak_index_add_snapshot(index, &row, &err), 0);
+	assert_int_equal(bak_index_counts(index, &counts, &err), 0);
+	assert_int_equal(counts.snapshots, 4);
+}
+
+static void test_tags(void **state)
+{
+	struct bak_index *index = ((struct fixture *)*state)->index;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_tag_version *versions;
+	struct bak_snapshot_row row = snapshot(4, "s");
+	size_t n;
+	assert_int_equal(bak_index_add_snapshot(index, &row, &err), 0);
+	assert_int_equal(bak_index_set_tags(index, 7, 3, "x", &err), 0);
+	assert_int_equal(bak_index_set_tags(index, 4, 2, "old", &err), 0);
+	assert_int_equal(bak_index_set_tags(index, 4, 1, "keep,blue", &err), 0);
 	assert_int_equal(bak_index_snapshot(index, 4, &row, &err), 1);
 	assert_string_equal(row.tags, "keep,blue");
+	bak_snapshot_row_release(&row);
+	assert_int_equal(bak_index_tag_versions(index, &versions, &n, &err), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(versions[0].number, 4);
+	assert_int_equal(versions[0].version, 1);
+	free(versions);
+	assert_int_equal(bak_index_drop_tags(index, 4, &err), 0);
+	assert_int_equal(bak_index_snapshot(index, 4, &row, &err), 1);
+	assert_string_equal(row.tags, "");
 	bak_snapshot_row_release(&row);
 }
 
@@ -663,7 +700,8 @@ int main(void)
 		EACH(test_threads),
 		FILE_ONLY(test_stale_rows),
 		EACH(test_snapshots),
-		EACH(test_forget_and_tags),
+		EACH(test_forget),
+		EACH(test_tags),
 		FILE_ONLY(test_two_processes),
 		FILE_ONLY(test_batch),
 		FILE_ONLY(test_private),
