@@ -250,13 +250,15 @@ static int add_stale(struct bak_index *index, uint64_t rows, struct bak_error *e
 	sqlite3_stmt *set = bak_index_sql(index, SQL_STALE_SET, err);
 	sqlite3_stmt *chunks = bak_index_sql(index, SQL_CHUNK_PURGE, err);
 	sqlite3_stmt *nodes = bak_index_sql(index, SQL_NODE_PURGE, err);
-	if (!get || !set || !chunks || !nodes || bak_index_step(index, get, err) < 0)
+	sqlite3_stmt *refs = bak_index_sql(index, SQL_REFS_PURGE, err);
+	if (!get || !set || !chunks || !nodes || !refs || bak_index_step(index, get, err) < 0)
 		return -1;
 	uint64_t stale = (uint64_t)sqlite3_column_int64(get, 0) + rows;
 	uint64_t live = (uint64_t)sqlite3_column_int64(get, 1);
 	sqlite3_reset(get);
 	if (stale > live / STALE_PART) {
-		if (bak_index_run(index, chunks, err) < 0 || bak_index_run(index, nodes, err) < 0)
+		if (bak_index_run(index, chunks, err) < 0 || bak_index_run(index, nodes, err) < 0 ||
+		    bak_index_run(index, refs, err) < 0)
 			return -1;
 		stale = 0;
 	}

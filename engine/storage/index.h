@@ -11,6 +11,7 @@
 #ifndef BAK_STORAGE_INDEX_H
 #define BAK_STORAGE_INDEX_H
 
+#include "engine/base/buf.h"
 #include "engine/base/error.h"
 #include "engine/base/ids.h"
 
@@ -134,6 +135,23 @@ int bak_index_keeps(struct bak_index *index, const struct bak_seg_id *id, uint32
 /* All segment copies of one pack, in the order in which they lie there. *out is the caller's. */
 int bak_index_pack_segments(struct bak_index *index, const uint8_t id[BAK_PACK_ID_BYTES],
 			    struct bak_seg_copy **out, size_t *out_n, struct bak_error *err);
+
+/* What a tree object refers to (objects/refs.h), kept under its place for the next time. Goes with
+ * the last copy of its segment, and in a reindex. */
+struct bak_refs_row {
+	struct bak_seg_id seg;
+	uint32_t off, len; /* of the object */
+	size_t at, n;      /* where its bytes stand in the buffer given with the rows */
+};
+int bak_index_add_refs(struct bak_index *index, const struct bak_refs_row *rows, size_t n,
+		       const struct bak_buf *bytes, struct bak_error *err);
+/* Appends to out: 1, 0 not kept, -1. */
+int bak_index_find_refs(struct bak_index *index, const struct bak_seg_id *seg, uint32_t off,
+			struct bak_buf *out, struct bak_error *err);
+/* All of a tree segment, in order. *out_rows is the caller's; their bytes are appended to out. */
+int bak_index_refs_of_segment(struct bak_index *index, const struct bak_seg_id *seg,
+			      struct bak_refs_row **out_rows, size_t *out_n, struct bak_buf *out,
+			      struct bak_error *err);
 
 int bak_index_add_snapshot(struct bak_index *index, const struct bak_snapshot_row *row,
 			   struct bak_error *err);

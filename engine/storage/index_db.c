@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* Raised whenever the tables change: an index of another version is made anew. */
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 
 /* How long a writer waits for another one: a reindex is one transaction and may take minutes. */
 #define BUSY_MS 300000
@@ -42,6 +42,8 @@ static const char schema[] =
 	" off INTEGER NOT NULL, len INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE nodes(hash BLOB PRIMARY KEY, run INTEGER NOT NULL, n INTEGER NOT NULL,"
 	" off INTEGER NOT NULL, len INTEGER NOT NULL, span_len INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE refs(run INTEGER, n INTEGER, off INTEGER, len INTEGER NOT NULL,"
+	" refs BLOB NOT NULL, PRIMARY KEY(run, n, off)) WITHOUT ROWID;"
 	"CREATE TABLE snapshots(number INTEGER PRIMARY KEY, store TEXT NOT NULL,"
 	" type TEXT NOT NULL, host TEXT NOT NULL, run TEXT NOT NULL, description TEXT NOT NULL,"
 	" driver TEXT NOT NULL, stamp INTEGER NOT NULL, run_stamp INTEGER NOT NULL,"
@@ -54,8 +56,8 @@ static const char schema[] =
 	"CREATE TABLE tags(number INTEGER PRIMARY KEY, version INTEGER NOT NULL,"
 	" tags TEXT NOT NULL);";
 
-static const char *const tables[] = {"runs",  "packs",     "segments",  "chunks",
-				     "nodes", "snapshots", "forgotten", "tags"};
+static const char *const tables[] = {"runs", "packs",     "segments",  "chunks", "nodes",
+				     "refs", "snapshots", "forgotten", "tags"};
 
 #define IS_FORGOTTEN(number) \
 	"EXISTS(SELECT 1 FROM forgotten WHERE first <= " number " AND last >= " number ")"
@@ -105,6 +107,13 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_NODE_FIND] = "SELECT r.run, c.n, off, len, span_len FROM nodes AS c JOIN runs AS r"
 			  " ON r.number = c.run WHERE hash = ?1 AND " HAS_COPY("c"),
 	[SQL_NODE_PURGE] = "DELETE FROM nodes WHERE NOT " HAS_COPY("nodes"),
+	[SQL_REFS_ADD] = "INSERT OR REPLACE INTO refs SELECT number, ?2, ?3, ?4, ?5 FROM runs"
+			 " WHERE run = ?1",
+	[SQL_REFS_FIND] = "SELECT refs FROM runs AS r JOIN refs AS o ON o.run = r.number"
+			  " WHERE r.run = ?1 AND n = ?2 AND off = ?3",
+	[SQL_REFS_OF_SEG] = "SELECT off, len, refs FROM runs AS r JOIN refs AS o"
+			    " ON o.run = r.number WHERE r.run = ?1 AND n = ?2 ORDER BY off",
+	[SQL_REFS_PURGE] = "DELETE FROM refs WHERE NOT " HAS_COPY("refs"),
 	[SQL_STALE_GET] = "SELECT stale, (SELECT coalesce(sum(chunks + nodes), 0) FROM packs)"
 			  " FROM meta",
 	[SQL_STALE_SET] = "UPDATE meta SET stale = ?1",

@@ -20,6 +20,16 @@ static void check(const struct bak_footer *footer)
 	}
 	if (off > rows->pack.size)
 		abort();
+	for (size_t i = 0; i < rows->n_kept; i++) {
+		const struct bak_kept_rows *kept = &rows->kept[i];
+		if (kept->seg >= rows->n_segs || !rows->segs[kept->seg].holed ||
+		    (i > 0 && kept->seg <= kept[-1].seg))
+			abort();
+		for (size_t k = kept->first; k < kept->first + kept->n; k++)
+			if (rows->ranges[k].len == 0 ||
+			    (k > kept->first && rows->ranges[k].off <= rows->ranges[k - 1].off))
+				abort();
+	}
 	for (size_t i = 0; i < rows->n_chunks; i++)
 		if ((uint64_t)rows->chunks[i].off + rows->chunks[i].len > BAK_SEG_LIMIT)
 			abort();

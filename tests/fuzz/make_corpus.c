@@ -3,6 +3,7 @@
 #include "engine/base/bytes.h"
 #include "engine/objects/compress.h"
 #include "engine/objects/footer.h"
+#include "engine/objects/refs.h"
 #include "engine/objects/repo_json.h"
 #include "engine/objects/snapshot.h"
 
@@ -373,6 +374,20 @@ static void tree_objects(void)
 	bak_buf_release(&xattrs);
 }
 
+static void refs(const char *name, bool exact)
+{
+	struct bak_buf out = BAK_BUF_INIT;
+	struct bak_ref trees[] = {somewhere, {{{9, 9}, 70000}, 5, 500}};
+	struct bak_use uses[] = {{{{1}, 2}, exact ? 300 : 0, 40}, {{{9, 9}, 3}, 0, 1 << 20}};
+	const struct bak_refs in = {.n_trees = exact ? 2 : 0,
+				    .trees = trees,
+				    .n_uses = 2,
+				    .uses = uses,
+				    .exact = exact};
+	must(bak_refs_encode(&in, &out));
+	keep("refs", name, &out);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -385,6 +400,8 @@ int main(int argc, char **argv)
 	footer("empty", 0, 0);
 	footer("one", 1, 1);
 	footer("many", 20, 100);
+	refs("page", true);
+	refs("span", false);
 	snapshot("plain", 0);
 	snapshot("links", 2);
 	slots();
