@@ -67,6 +67,8 @@ static const struct command {
 	 bak_command_forget, bak_options_forget},
 	{NULL, "tag", "ID [NAME|-NAME]...", "give snapshots tags, take them away", bak_command_tag,
 	 no_options, .dash_words = true},
+	{NULL, "prune", "", "give the space of forgotten snapshots back", bak_command_prune,
+	 bak_options_prune},
 	{NULL, "reindex", "", "rebuild the index from the repository", bak_command_reindex,
 	 no_options},
 

@@ -23,8 +23,8 @@ static char *condemned_json(const struct bak_condemned *condemned)
 		bak_hex(hex, condemned->packs[i], BAK_PACK_ID_BYTES);
 		json_array_append_new(packs, json_string(hex));
 	}
-	json_t *json = json_pack("{s:o, s:s, s:s}", "packs", packs, "run", condemned->run, "time",
-				 time);
+	json_t *json = json_pack("{s:b, s:o, s:s, s:s}", "damaged", condemned->damaged, "packs",
+				 packs, "run", condemned->run, "time", time);
 	char *text = json ? json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
 	json_decref(json);
 	return text;
@@ -71,11 +71,13 @@ static int parse(const struct bak_buf *text, struct bak_condemned *out, struct b
 {
 	json_t *json = json_loadb((const char *)text->p, text->len, 0, NULL), *packs;
 	const char *time, *run = "";
+	int damaged = 0;
 	int rc = json &&
-		 json_unpack(json, "{s:o, s?s, s:s}", "packs", &packs, "run", &run, "time",
-			     &time) == 0 &&
+		 json_unpack(json, "{s?b, s:o, s?s, s:s}", "damaged", &damaged, "packs", &packs,
+			     "run", &run, "time", &time) == 0 &&
 		 json_is_array(packs) && bak_time_parse(time, &out->time);
 	if (rc == 1) {
+		out->damaged = damaged;
 		snprintf(out->run, sizeof out->run, "%s", run);
 		rc = parse_packs(packs, out) ? 1 : bak_error_nomem(err);
 	}

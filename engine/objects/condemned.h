@@ -2,7 +2,8 @@
  * Condemnations: condemned/<32 hex>, a sealed record (snapshot.h) of packs that a prune found to be
  * mostly garbage and that a later one will delete.
  *
- *   {"packs":["<32 hex>",...],"run":"<16 hex>","time":"...Z"}    run: of the prune; may be missing
+ *   {"damaged":true,"packs":["<32 hex>",...],"run":"<16 hex>","time":"...Z"}
+ *   run: of the prune; may be missing, as may damaged
  *
  * Its packs are read like others, but nothing new refers to what lies in them alone.
  */
@@ -16,6 +17,7 @@
 /* Owned by whoever hands it out. */
 struct bak_condemned {
 	int64_t time;
+	bool damaged; /* they are: what does not open in them counts as gone */
 	char run[17];
 	uint8_t (*packs)[BAK_PACK_ID_BYTES];
 	size_t n;

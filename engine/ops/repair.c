@@ -107,7 +107,7 @@ static int save_packs(struct bak_checking *c, struct bak_repack *repack, struct 
 static int condemn(struct bak_checking *c, const struct bak_pack_list *packs, struct bak_error *err)
 {
 	struct bak_condemned condemned = {
-		.time = bak_repo_now(c->repo), .packs = packs->v, .n = packs->n};
+		.time = bak_repo_now(c->repo), .damaged = true, .packs = packs->v, .n = packs->n};
 	char name[BAK_CONDEMNED_NAME_LEN];
 	unsigned lapses;
 	bool changed;
