@@ -1,7 +1,8 @@
 /* One store's backup within a run, up to its commit: see backup.h. */
 #include "engine/ops/backup.h"
 
-#include "engine/ops/run.h"
+#include "engine/ops/forget.h"
+#include "engine/ops/settle.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@ struct bak_backup {
 	struct bak_writer *writer;
 	struct bak_writer_result result;
 	int64_t start, stamp;
+	unsigned lapses; /* of the lease, when what is there was looked at */
 };
 
 /* --- predecessor --- */
@@ -74,6 +76,16 @@ static int new_writer(struct bak_backup *b, const struct bak_backup_conf *conf,
 	return bak_writer_new(&writer, &b->writer, err);
 }
 
+/* A run of many stores may be long: if the lease has lapsed, what was listed is old. */
+static int look_again(struct bak_backup *b, struct bak_error *err)
+{
+	unsigned before = b->run->lapses;
+	if (bak_hold_check(b->run->hold, &b->run->lapses, err) < 0)
+		return -1;
+	b->lapses = b->run->lapses;
+	return b->lapses != before ? bak_run_look(b->run, err) : 0;
+}
+
 int bak_backup_begin(struct bak_run *run, const struct bak_backup_conf *conf,
 		     struct bak_backup **out_backup, struct bak_error *err)
 {
@@ -92,7 +104,8 @@ int bak_backup_begin(struct bak_run *run, const struct bak_backup_conf *conf,
 		bak_error_set(err, BAK_USAGE, "a store's name is 1 to 64 letters, digits, _ or -");
 		goto fail;
 	}
-	if (find_previous(b, conf->take_over, err) < 0 || new_writer(b, conf, err) < 0)
+	if (look_again(b, err) < 0 || find_previous(b, conf->take_over, err) < 0 ||
+	    new_writer(b, conf, err) < 0)
 		goto fail;
 	*out_backup = b;
 	return 0;
@@ -253,11 +266,47 @@ static int try_commit(struct bak_backup *b, struct bak_snapshot *snapshot, uint6
 	return !forgotten;
 }
 
+/* Condemnations are listed again, and what lies in those packs alone is copied. all: also what the
+ * predecessor's tree refers to; a lapse of the lease demands it too. */
+static int settle(struct bak_backup *b, bool all, struct bak_error *err)
+{
+	struct bak_run *run = b->run;
+	struct bak_snapshot snapshot = {.root = b->result.root, .link_table = b->result.link_table};
+	uint64_t added = 0;
+	unsigned lapses;
+	bool changed;
+	if (bak_hold_check(run->hold, &lapses, err) < 0 ||
+	    bak_repo_refresh_packs(run->repo, &changed, err) < 0)
+		return -1;
+	int rc = all || lapses != b->lapses
+			 ? bak_settle_all(run, &snapshot, &added, err)
+			 : bak_settle_found(run, bak_usable_segments(bak_writer_usable(b->writer)),
+					    &added, err);
+	b->result.added += added;
+	b->lapses = lapses;
+	return rc;
+}
+
+/* A machine that slept through its own commit may have put a snapshot of what is gone. */
+static int settle_after(struct bak_backup *b, uint64_t number, struct bak_error *err)
+{
+	struct bak_error why;
+	if (bak_hold_age(b->run->hold) < BAK_LEASE_S / 2 || settle(b, true, err) == 0)
+		return 0;
+	why = *err;
+	if (why.code == BAK_NOT_FOUND && bak_repo_forget(b->run->repo, number, number, err) < 0)
+		return -1;
+	*err = why;
+	return why.code == BAK_NOT_FOUND ? bak_error_wrap(err, "snapshot %llu was forgotten again",
+							  (unsigned long long)number)
+					 : -1;
+}
+
 int bak_backup_commit(struct bak_backup *b, json_t *facts, json_t *warnings, uint64_t *out_number,
 		      struct bak_error *err)
 {
 	bool changed;
-	if (bak_writer_finish(b->writer, &b->result, err) < 0)
+	if (bak_writer_finish(b->writer, &b->result, err) < 0 || settle(b, false, err) < 0)
 		return -1;
 	int rc = 0;
 	while (rc == 0) {
@@ -274,5 +323,5 @@ int bak_backup_commit(struct bak_backup *b, json_t *facts, json_t *warnings, uin
 		rc = try_commit(b, &snapshot, out_number, err);
 		free(manifest);
 	}
-	return rc < 0 ? -1 : 0;
+	return rc < 0 ? -1 : settle_after(b, *out_number, err);
 }

@@ -32,7 +32,7 @@ struct bak_repo_conf {
 	void (*damaged)(void *ctx, const struct bak_seg_copy *copy, const char *why);
 	/* Such a copy opened after all, made anew from its pack's parity; may be NULL. */
 	void (*repaired)(void *ctx, const struct bak_seg_copy *copy);
-	void *damaged_ctx; /* of both */
+	void *damaged_ctx;         /* of both */
 	int64_t (*now)(void *ctx); /* the time, UTC seconds; NULL: the system's. For tests */
 	void *now_ctx;
 };

@@ -13,6 +13,7 @@ struct bak_run {
 	char *type, *description;
 	char **stores;
 	size_t n_stores;
+	unsigned lapses;      /* of the lease, when the catalogue was listed last */
 	int64_t start, stamp; /* stamp: 0 until the first commit fixes it */
 };
 
