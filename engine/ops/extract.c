@@ -210,13 +210,11 @@ static int make_file(struct extraction *x, int dir_fd, const char *name, struct 
 	return -1;
 }
 
-/* Damage costs the file, not the rest. */
+/* Damage costs the file, not the rest; or what is left of a folder. */
 static int pass_damage(struct extraction *x, struct bak_error *err)
 {
 	if (err->code != BAK_CORRUPT)
 		return -1;
-	/* Else who reads ahead would wait for these bytes. */
-	bak_ahead_took(x->pour.ahead, x->inode->size);
 	x->result->damaged++;
 	tell(x, 0, err->msg);
 	*err = (struct bak_error)BAK_ERROR_INIT;
@@ -225,8 +223,11 @@ static int pass_damage(struct extraction *x, struct bak_error *err)
 
 static int extract_regular(struct extraction *x, const char *name, struct bak_error *err)
 {
-	if (create(x, name, make_file, err) < 0)
+	if (create(x, name, make_file, err) < 0) {
+		/* Else who reads ahead would wait for these bytes. */
+		bak_ahead_took(x->pour.ahead, x->inode->size);
 		return pass_damage(x, err) < 0 ? -1 : 1;
+	}
 	x->result->files++;
 	x->result->bytes += x->inode->size;
 	tell(x, x->inode->size, NULL);

@@ -329,6 +329,29 @@ static void test_damage_costs_its_file(void **state)
 	teardown(place);
 }
 
+static int first_name(void *ctx, const char *name, uint64_t size)
+{
+	(void)size;
+	snprintf(ctx, 128, "%s", name);
+	return 1;
+}
+
+/* Nothing is left but the snapshot itself: even its root folder cannot be listed. */
+static void test_without_packs(void **state)
+{
+	struct place *place = setup(put_plain);
+	struct bak_error err = BAK_ERROR_INIT;
+	char name[128];
+
+	(void)state;
+	while (bak_backend_list(place->world.mem, "packs", first_name, name, &err) == 1)
+		assert_int_equal(bak_backend_remove(place->world.mem, name, &err), 1);
+	bak_must(extract(place, (struct bak_extract_conf){.verify = true}, &err), &err);
+	assert_int_equal(place->result.damaged, 1);
+	assert_int_equal(place->result.files, 0);
+	teardown(place);
+}
+
 static void test_stopped(void **state)
 {
 	struct place *place = setup(put_plain);
@@ -463,6 +486,7 @@ int main(void)
 		cmocka_unit_test(test_what_stands_in_the_way),
 		cmocka_unit_test(test_symlinks_are_not_followed),
 		cmocka_unit_test(test_damage_costs_its_file),
+		cmocka_unit_test(test_without_packs),
 		cmocka_unit_test(test_stopped),
 		cmocka_unit_test(test_setuid_needs_its_owner),
 		cmocka_unit_test(test_to_descriptors),
