@@ -113,11 +113,23 @@ int bak_catalog_still_there(struct bak_repo *repo, struct bak_error *err)
 	return rc < 0 ? -1 : 0;
 }
 
+int bak_catalog_sync(struct bak_repo *repo, const char *folder, bool *done, struct bak_error *err)
+{
+	if (!*done && repo->backend->ops->sync(repo->backend, folder, err) < 0)
+		return -1;
+	*done = true;
+	return 0;
+}
+
 static int add_snapshot(struct bak_repo *repo, const struct bak_snapshot_object *object,
-			struct bak_error *err)
+			bool *synced, struct bak_error *err)
 {
 	struct bak_snapshot s = {0};
 	int rc = bak_snapshot_load(repo->backend, &repo->ring, object->number, &s, err);
+	if (rc == 1 && bak_catalog_sync(repo, "snapshots", synced, err) < 0) {
+		bak_snapshot_release(&s);
+		return -1;
+	}
 	if (rc <= 0)
 		return rc;
 	const struct bak_totals *t = &s.root.totals;
@@ -150,12 +162,13 @@ static int add_new(struct bak_repo *repo, const struct objects *list, const stru
 		   bool *changed, struct bak_error *err)
 {
 	struct numbers unreadable = {0};
+	bool synced = false;
 	int rc = 0;
 	for (size_t i = 0; i < list->n && rc >= 0; i++) {
 		struct bak_error mine = BAK_ERROR_INIT;
 		if (has_object(known, &list->v[i]))
 			continue;
-		rc = add_snapshot(repo, &list->v[i], &mine);
+		rc = add_snapshot(repo, &list->v[i], &synced, &mine);
 		*changed |= rc == 1;
 		if (rc >= 0)
 			continue;

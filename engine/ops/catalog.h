@@ -14,6 +14,7 @@ struct bak_records {
 	size_t n_gone, cap_gone;
 	struct bak_tag_version *tags; /* by number, the highest version first */
 	size_t n_tags, cap_tags;
+	bool forgotten_synced, tags_synced; /* see bak_catalog_sync */
 };
 void bak_records_release(struct bak_records *records);
 int bak_records_list(struct bak_repo *repo, struct bak_records *out, struct bak_error *err);

@@ -8,6 +8,7 @@
 
 #include "engine/objects/condemned.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct pack_listing {
@@ -127,6 +128,25 @@ static int compare_known(struct bak_repo *repo, struct pack_listing *l,
 	return 0;
 }
 
+/* Packs are sorted, so those of one folder follow one another. */
+static int sync_unknown(struct bak_repo *repo, const struct pack_listing *l, struct bak_error *err)
+{
+	bool whole = false;
+	int last = -1;
+	for (size_t i = 0; i < l->n; i++) {
+		char folder[16];
+		bool done = false;
+		if (l->v[i].known || l->v[i].id[0] == last)
+			continue;
+		last = l->v[i].id[0];
+		snprintf(folder, sizeof folder, "packs/%02x", (unsigned)last);
+		if (bak_catalog_sync(repo, folder, &done, err) < 0 ||
+		    bak_catalog_sync(repo, "packs", &whole, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int add_unknown(struct bak_repo *repo, struct pack_listing *l, bool *changed,
 		       struct bak_error *err)
 {
@@ -166,6 +186,8 @@ int bak_catalog_refresh_packs(struct bak_repo *repo, bool *changed, struct bak_e
 		qsort(l.v, l.n, sizeof *l.v, listed_cmp);
 	if (rc == 0)
 		rc = compare_known(repo, &l, known, n, changed, err);
+	if (rc == 0)
+		rc = sync_unknown(repo, &l, err);
 	if (rc == 0)
 		rc = add_unknown(repo, &l, changed, err);
 	free(l.v);

@@ -105,8 +105,8 @@ void bak_forgotten_name(const struct bak_numbers *range, char out[BAK_FORGOTTEN_
 }
 
 /* A record that the index does not know: 1 it counts, 0, -1. */
-static int take_record(struct bak_repo *repo, const struct bak_numbers *range, bool *changed,
-		       struct bak_error *err)
+static int take_record(struct bak_repo *repo, struct bak_records *r,
+		       const struct bak_numbers *range, bool *changed, struct bak_error *err)
 {
 	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
 	char name[BAK_FORGOTTEN_NAME_LEN];
@@ -114,6 +114,8 @@ static int take_record(struct bak_repo *repo, const struct bak_numbers *range, b
 	int rc = bak_catalog_read(repo, name, &json, err);
 	if (rc <= 0 || !is_object(&json))
 		return rc < 0 ? -1 : 0;
+	if (bak_catalog_sync(repo, "forgotten", &r->forgotten_synced, err) < 0)
+		return -1;
 	*changed = true;
 	return bak_index_forget(repo->index, range->first, range->last, err) < 0 ? -1 : 1;
 }
@@ -146,7 +148,7 @@ static int apply_forgotten(struct bak_repo *repo, struct bak_records *r, bool *c
 	for (size_t i = 0; i < r->n_gone; i++) {
 		int rc = 1;
 		if (!n_known || !bsearch(&r->gone[i], known, n_known, sizeof *known, range_cmp))
-			rc = take_record(repo, &r->gone[i], changed, err);
+			rc = take_record(repo, r, &r->gone[i], changed, err);
 		if (rc < 0)
 			return -1;
 		if (rc == 1)
@@ -216,8 +218,8 @@ static int join_tags(const struct bak_buf *text, struct bak_buf *out)
 }
 
 /* 1 these are the snapshot's tags now, 0 they do not open, -1. */
-static int take_tags(struct bak_repo *repo, const struct bak_tag_version *tag, bool *changed,
-		     struct bak_error *err)
+static int take_tags(struct bak_repo *repo, struct bak_records *r,
+		     const struct bak_tag_version *tag, bool *changed, struct bak_error *err)
 {
 	char name[BAK_TAGS_NAME_LEN];
 	BAK_AUTO(bak_buf_release) struct bak_buf json = BAK_BUF_INIT;
@@ -229,6 +231,8 @@ static int take_tags(struct bak_repo *repo, const struct bak_tag_version *tag, b
 	rc = join_tags(&json, &joined);
 	if (rc <= 0)
 		return rc < 0 ? bak_error_nomem(err) : 0;
+	if (bak_catalog_sync(repo, "tags", &r->tags_synced, err) < 0)
+		return -1;
 	*changed = true;
 	return bak_index_set_tags(repo->index, tag->number, tag->version, (char *)joined.p, err) < 0
 		       ? -1
@@ -242,14 +246,15 @@ static int number_cmp(const void *a, const void *b)
 }
 
 /* The tags of one snapshot: n versions, the highest first. The first that opens counts. */
-static int apply_tags_of(struct bak_repo *repo, const struct bak_tag_version *tags, size_t n,
+static int apply_tags_of(struct bak_repo *repo, struct bak_records *r,
+			 const struct bak_tag_version *tags, size_t n,
 			 const struct bak_tag_version *known, bool *changed, struct bak_error *err)
 {
 	int rc = 0;
 	for (size_t i = 0; i < n && rc == 0; i++)
 		rc = known && known->version == tags[i].version
 			     ? 1
-			     : take_tags(repo, &tags[i], changed, err);
+			     : take_tags(repo, r, &tags[i], changed, err);
 	return rc < 0 ? -1 : 0;
 }
 
@@ -268,7 +273,7 @@ static int drop_tags(struct bak_repo *repo, const struct bak_records *r,
 	return 0;
 }
 
-static int apply_tags(struct bak_repo *repo, const struct bak_records *r, bool *changed,
+static int apply_tags(struct bak_repo *repo, struct bak_records *r, bool *changed,
 		      struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) struct bak_tag_version *known = NULL;
@@ -282,7 +287,7 @@ static int apply_tags(struct bak_repo *repo, const struct bak_records *r, bool *
 			;
 		if (n_known)
 			mine = bsearch(&r->tags[i], known, n_known, sizeof *known, number_cmp);
-		if (apply_tags_of(repo, &r->tags[i], n, mine, changed, err) < 0)
+		if (apply_tags_of(repo, r, &r->tags[i], n, mine, changed, err) < 0)
 			return -1;
 	}
 	return 0;

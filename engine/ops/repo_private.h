@@ -55,6 +55,9 @@ void bak_lost_load(struct bak_repo *repo);
 
 /* The catalogue, with repo->lock held. */
 int bak_catalog_refresh_packs(struct bak_repo *repo, bool *changed, struct bak_error *err);
+/* Before the index learns of what another process put into a folder: it may have been killed before
+ * it could make that durable, and nothing that is built on it must outlive it. *done: already. */
+int bak_catalog_sync(struct bak_repo *repo, const char *folder, bool *done, struct bak_error *err);
 /* A small sealed record: 1, 0 when it is not there or not sealed by us, -1. */
 int bak_catalog_read(struct bak_repo *repo, const char *name, struct bak_buf *out,
 		     struct bak_error *err);

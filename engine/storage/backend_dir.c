@@ -132,8 +132,9 @@ static int sync_folder(struct dir_backend *dir, const char *folder, struct bak_e
 	BAK_AUTO(bak_close_fd) int fd = openat(dir->root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return fail_sys(dir, errno, "open", path, err);
-	/* Some network file systems know no fsync of folders and say EINVAL. */
-	if (fsync(fd) < 0 && errno != EINVAL)
+	/* Some network file systems know no fsync of folders and say EINVAL; on a disk that is
+	 * mounted read-only there is nothing to be synced. */
+	if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
 		return fail_sys(dir, errno, "sync", path, err);
 	return 0;
 }
@@ -388,6 +389,15 @@ static const struct bak_backend_ops dir_ops = {
 	.close = dir_close,
 };
 
+/* Makes the folder durable under its name, if the one above may be read at all. */
+static int sync_above(int root, struct bak_error *err)
+{
+	BAK_AUTO(bak_close_fd) int fd = openat(root, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
+		return bak_error_sys(err, errno, "cannot sync the folder above");
+	return 0;
+}
+
 int bak_backend_dir_open(const char *path, bool create, struct bak_backend **out_backend,
 			 struct bak_error *err)
 {
@@ -396,6 +406,10 @@ int bak_backend_dir_open(const char *path, bool create, struct bak_backend **out
 	int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return bak_error_sys(err, errno, "cannot open %s", path);
+	if (create && sync_above(root, err) < 0) {
+		close(root);
+		return bak_error_wrap(err, "%s", path);
+	}
 	struct dir_backend *dir = calloc(1, sizeof *dir);
 	char *copy = strdup(path);
 	if (!dir || !copy) {
