@@ -66,7 +66,12 @@ int bak_proof_verdict(struct bak_proof *proof, uint64_t size, bak_proof_read_fn 
 		return 0;
 	}
 	uint64_t until = size < proof->format->window ? size : proof->format->window;
-	if ((proof->stale || proof->fed != until) && read_again(proof, until, read, ctx) < 0)
+	bool in_order = !proof->stale && proof->fed == until;
+	if (!in_order && proof->format->once) {
+		*out = BAK_VERDICT_UNPROVABLE;
+		return 0;
+	}
+	if (!in_order && read_again(proof, until, read, ctx) < 0)
 		return -1;
 	*out = proof->format->verdict(proof->state, size, why);
 	return 0;

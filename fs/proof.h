@@ -2,7 +2,8 @@
  * An upload under way, held against the format of its store's driver (engine/base/proof.h).
  *
  * A format sees bytes [0, window) in order, once. Programs that write out of order, or write over
- * what they wrote, are read again from the file when the verdict is asked for.
+ * what they wrote, are read again from the file when the verdict is asked for; where a format
+ * says that this takes too long, they prove nothing, and start by a touch.
  * Threads: none of its own; one at a time per struct.
  */
 #ifndef BAK_FS_PROOF_H

@@ -7,6 +7,7 @@
 #ifndef BAK_BASE_PROOF_H
 #define BAK_BASE_PROOF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,8 @@ enum bak_verdict {
 
 struct bak_proof_format {
 	uint64_t window; /* how much of the file it looks at, from the beginning */
+	/* That is too much to be read again: what does not arrive in order proves nothing. */
+	bool once;
 	/* Bytes in order, once. state is zero before the first one; aligned for uint64_t. */
 	void (*feed)(void *state, const uint8_t *p, size_t len);
 	/* why is filled for CUT and WRONG: a line without the file's name. */
