@@ -11,7 +11,12 @@
 
 /* A new driver is a file and a line here. */
 const struct bak_store_driver *const bak_store_drivers[] = {
-	&bak_store_command, &bak_store_files, &bak_store_postgresql, &bak_store_sqlite, NULL,
+	&bak_store_command,    &bak_store_files,
+	&bak_store_postgresql,
+#ifdef BAKFS_WITH_REDIS
+	&bak_store_redis,
+#endif
+	&bak_store_sqlite,     NULL,
 };
 
 const struct bak_store_option bak_store_common_options[] = {

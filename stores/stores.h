@@ -157,7 +157,8 @@ struct bak_store_driver {
 	int (*doctor)(void *store, const struct bak_checkup *checkup, struct bak_error *err);
 	/* facts: an empty JSON object to fill. */
 	int (*backup)(void *store, struct bak_writer *writer, json_t *facts, struct bak_error *err);
-	/* state: an empty JSON object for rollback to read later. */
+	/* state: an empty JSON object for rollback to read later. One that fails behind the point of
+	 * no return and finds that nothing has changed says so: state["unchanged"] = true. */
 	int (*restore)(void *store, const struct bak_restore_from *from, json_t *state,
 		       struct bak_error *err);
 	/* Counts of the live store, into an empty object; NULL without BAK_STORE_COUNTS. */

@@ -505,7 +505,7 @@ static int restore(struct run *r, struct bak_error *err)
 		if (rc < 0)
 			put_back(r, state, err);
 	} else if (!r->files.cancellable && !(r->driver->features & BAK_STORE_ATOMIC) &&
-		   r->out->safety) {
+		   !json_is_true(json_object_get(state, "unchanged")) && r->out->safety) {
 		/* It may have come half-way. */
 		put_back(r, state, err);
 	}
