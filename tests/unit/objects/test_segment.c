@@ -61,6 +61,19 @@ static void fill_doubles(uint8_t *p, size_t len)
 	}
 }
 
+/* A byte of noise, two that come again after 300 elements, and one that is always the same. */
+static void fill_repeating(uint8_t *p, size_t len)
+{
+	uint8_t table[600];
+	fill_random(p, len);
+	memcpy(table, p, sizeof table);
+	for (size_t i = 0; i + 4 <= len; i += 4) {
+		p[i + 1] = table[i / 4 % 300];
+		p[i + 2] = table[300 + i / 4 % 300];
+		p[i + 3] = 0x3f;
+	}
+}
+
 static int open_record(const struct bak_keyring *with, const struct bak_buf *record,
 		       struct bak_segment *out, struct bak_error *err)
 {
@@ -124,6 +137,10 @@ static void test_filter_where_it_pays(void **state)
 	round_trip(raw, BIG - 5, 3, &header);
 	assert_int_equal(header.filter, 8);
 	assert_true(header.stored_len < BIG / 100 * 80);
+	fill_repeating(raw, BIG);
+	round_trip(raw, BIG, 3, &header);
+	assert_int_not_equal(header.filter, 0);
+	assert_true(header.stored_len < BIG / 100 * 30);
 	free(raw);
 }
 
