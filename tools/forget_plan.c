@@ -344,6 +344,7 @@ int bak_forget_plan(struct bak_forget_plan *plan, struct bak_error *err)
 
 int bak_forget_plan_do(struct bak_forget_plan *plan, struct bak_error *err)
 {
+	bool changed;
 	size_t i;
 
 	for (i = 0; i < plan->n_ranges; i++) {
@@ -352,5 +353,5 @@ int bak_forget_plan_do(struct bak_forget_plan *plan, struct bak_error *err)
 		if (bak_repo_forget(plan->tool->repo, range->first, range->last, err) < 0)
 			return -1;
 	}
-	return 0;
+	return bak_repo_refresh_snapshots(plan->tool->repo, &changed, err);
 }

@@ -183,8 +183,10 @@ int bak_catalog_forgot(struct bak_repo *repo, const struct bak_numbers *range,
 	repo->gone = p;
 	if (bak_index_forget(repo->index, range->first, range->last, err) < 0)
 		return -1;
-	repo->gone[repo->n_gone++] = *range;
-	qsort(repo->gone, repo->n_gone, sizeof *repo->gone, range_cmp);
+	size_t at = repo->n_gone++;
+	for (; at && range_cmp(range, &repo->gone[at - 1]) < 0; at--)
+		repo->gone[at] = repo->gone[at - 1];
+	repo->gone[at] = *range;
 	return 0;
 }
 

@@ -60,8 +60,6 @@ int bak_repo_forget(struct bak_repo *repo, uint64_t first, uint64_t last, struct
 	int rc = 0;
 	if (!bak_catalog_is_forgotten(repo, &range))
 		rc = put_record(repo, &range, err) < 0 ? -1 : bak_catalog_forgot(repo, &range, err);
-	if (rc == 0)
-		bak_state_saw(repo, repo->highest);
 	pthread_mutex_unlock(&repo->lock);
 	return rc;
 }
