@@ -34,6 +34,7 @@ struct bak_live {
 	struct bak_ref *stack;
 	size_t n_stack, cap_stack;
 	uint64_t n_objects; /* live tree objects */
+	bool counted;       /* some data segment is */
 	struct bak_refs refs;
 	struct bak_buf kept;
 	struct queue queue;
@@ -309,9 +310,10 @@ int bak_live_snapshot(struct bak_live *live, const struct bak_snapshot *snapshot
 		      struct bak_error *err)
 {
 	int rc = 0;
-	for (size_t i = 0; i < live->n_segs; i++)
+	for (size_t i = 0; live->counted && i < live->n_segs; i++)
 		if (!live->segs[i].tree && live->segs[i].counted)
 			drop_union(live, &live->segs[i]);
+	live->counted = false;
 	live->n_stack = 0;
 	if ((snapshot->root.dir.len && push(live, &snapshot->root.dir) < 0) ||
 	    (snapshot->link_table.len && push(live, &snapshot->link_table) < 0))
@@ -447,7 +449,7 @@ static int end_group(struct bak_live *live, bak_live_fn *fn, void *ctx, struct b
 		if (!seg->active)
 			continue;
 		seg->active = seg->marked = false;
-		seg->counted = true;
+		seg->counted = live->counted = true;
 		const struct bak_ranges *ranges = seg->ranges ? &live->unions[seg->ranges] : &none;
 		uint64_t total = bak_ranges_total(ranges);
 		seg->bytes = total < UINT32_MAX ? (uint32_t)total : UINT32_MAX;
