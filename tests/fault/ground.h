@@ -15,7 +15,7 @@ struct ground {
 	struct bak_secret secret;
 	struct bak_repo *repo;
 	uint64_t snapshots; /* of the base: versions 1, 2, ... of the store app */
-	uint64_t may_go;    /* the number of one that may be forgotten meanwhile */
+	uint64_t may_go;    /* those up to this one may be forgotten meanwhile */
 };
 
 /* snapshots: 0 is an empty repository. The base is made without faults. */

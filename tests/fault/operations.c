@@ -3,7 +3,9 @@
 
 #include "engine/ops/extract.h"
 #include "engine/ops/forget.h"
+#include "engine/ops/prune.h"
 #include "engine/ops/verify.h"
+#include "tests/fault/calls.h"
 #include "tests/fault/folders.h"
 #include "tests/lib/world.h"
 
@@ -253,6 +255,88 @@ static void first_is_gone(struct ground *ground, const char *after)
 	assert_int_equal(ground_highest(ground), 2);
 }
 
+/* --- prune --- */
+
+#define DAYS(n) ((n)*24L * 3600)
+
+static int prune_with(struct ground *ground, bool alone, struct bak_error *err)
+{
+	struct bak_prune_conf conf = {.alone = alone};
+	struct bak_prune_result result;
+	return bak_prune(ground->repo, &conf, &result, err);
+}
+
+static size_t count_condemned(struct ground *ground)
+{
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_pack_row *packs = NULL;
+	size_t n, condemned = 0;
+	bak_must(bak_index_packs(bak_repo_index(ground->repo), &packs, &n, &err), &err);
+	for (size_t i = 0; i < n; i++)
+		condemned += packs[i].condemned;
+	free(packs);
+	return condemned;
+}
+
+static int do_prune(struct ground *ground, struct bak_error *err)
+{
+	return prune_with(ground, false, err);
+}
+
+static int do_prune_alone(struct ground *ground, struct bak_error *err)
+{
+	return prune_with(ground, true, err);
+}
+
+static int prune(struct ground *ground, struct bak_error *err)
+{
+	return open_then(ground, do_prune, err);
+}
+
+static int prune_alone(struct ground *ground, struct bak_error *err)
+{
+	return open_then(ground, do_prune_alone, err);
+}
+
+static int forget_two(struct ground *ground, struct bak_error *err)
+{
+	return bak_repo_forget(ground->repo, 1, 2, err);
+}
+
+/* What the first snapshots used is garbage, but for what the third one shares. */
+static void with_garbage(struct ground *ground)
+{
+	struct bak_error err = BAK_ERROR_INIT;
+	ground->may_go = 2;
+	bak_must(open_then(ground, forget_two, &err), &err);
+	calls_clock = DAYS(2);
+}
+
+static void with_condemned_packs(struct ground *ground)
+{
+	struct bak_error err = BAK_ERROR_INIT;
+	with_garbage(ground);
+	bak_must(prune(ground, &err), &err);
+	calls_clock = DAYS(4);
+}
+
+static void third_is_there(struct ground *ground, const char *after)
+{
+	ground_expect_version(ground, 3, 3, after);
+}
+
+static void some_are_condemned(struct ground *ground, const char *after)
+{
+	assert_true(count_condemned(ground) > 0);
+	third_is_there(ground, after);
+}
+
+static void none_is_condemned(struct ground *ground, const char *after)
+{
+	assert_int_equal(count_condemned(ground), 0);
+	third_is_there(ground, after);
+}
+
 const struct operation operations[] = {
 	{"first backup", 0, NULL, first_backup, first_is_there},
 	{"changed backup", 2, NULL, changed_backup, changed_is_there},
@@ -264,5 +348,8 @@ const struct operation operations[] = {
 	{"key add", 2, NULL, add_key, key_opens},
 	{"key remove", 2, with_second_key, remove_key, key_is_gone, true},
 	{"forget", 2, may_lose_first, forget, first_is_gone},
+	{"prune that condemns", 3, with_garbage, prune, some_are_condemned, true},
+	{"prune that sweeps", 3, with_condemned_packs, prune, none_is_condemned},
+	{"prune alone", 3, with_garbage, prune_alone, none_is_condemned},
 };
 const size_t n_operations = sizeof operations / sizeof *operations;
