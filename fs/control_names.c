@@ -381,13 +381,30 @@ static int rename_item(struct bak_control *c, struct bak_control_dir *dir, const
 	return no;
 }
 
+/* Before anything is looked up for good: this lets the lock go. */
+static int catch_up_by_name(struct bak_control *c, fuse_req_t req, uint64_t parent,
+			    const char *name)
+{
+	struct bak_control_dir dir;
+	int no = bak_control_dir_of(c, req, parent, &dir);
+	struct bak_unode *node = no ? NULL : bak_control_child(&dir, name);
+	if (!node || node->item->top != node)
+		return 0;
+	bak_unode_ref(node);
+	no = bak_control_catch_up(c, node);
+	bak_unode_unref(&c->nodes, node);
+	return no;
+}
+
 int bak_control_rename(struct bak_control *c, fuse_req_t req, uint64_t parent, const char *name,
 		       uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	struct bak_control_dir from, to;
 	pthread_mutex_lock(&c->lock);
 	int no = flags & ~(unsigned)RENAME_NOREPLACE ? EINVAL
-						     : bak_control_dir_of(c, req, parent, &from);
+						     : catch_up_by_name(c, req, parent, name);
+	if (!no)
+		no = bak_control_dir_of(c, req, parent, &from);
 	if (!no)
 		no = bak_control_dir_of(c, req, new_parent, &to);
 	struct bak_unode *node = no ? NULL : bak_control_child(&from, name);

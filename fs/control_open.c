@@ -101,7 +101,10 @@ int bak_control_setattr(struct bak_control *c, fuse_req_t req, uint64_t ino, con
 		no = EPERM;
 	if (!no) {
 		bak_unode_ref(spot.node); /* a decision may take its name away */
-		no = setattr_node(c, spot.node, st, to_set, open_of(fi));
+		if ((to_set & FUSE_SET_ATTR_MTIME_NOW) && spot.node->item->top == spot.node)
+			no = bak_control_catch_up(c, spot.node);
+		if (!no)
+			no = setattr_node(c, spot.node, st, to_set, open_of(fi));
 		bak_unode_stat(spot.node, out);
 		bak_unode_unref(&c->nodes, spot.node);
 	}
@@ -218,7 +221,10 @@ int bak_control_flush(struct bak_control *c, fuse_req_t req, uint64_t ino,
 	int no = 0;
 	if (node->blob && open->rules.wrote && bak_blob_settle(node->blob, &err) < 0)
 		no = bak_errno_of(&err);
-	if (!no && open->rules.wrote && node->item->top == node)
+	bool asked = open->rules.wrote && node->item->top == node;
+	if (!no && asked)
+		no = bak_control_catch_up(c, node); /* the description holds it */
+	if (!no && asked)
 		no = bak_control_facts(node, &facts);
 	if (!no)
 		no = bak_control_do(c, node->item,

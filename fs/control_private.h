@@ -136,6 +136,9 @@ void bak_control_refused(struct bak_item *item, const char *why);
 void bak_control_forget(struct bak_control *c, struct bak_item *item);
 /* Whether a signal ends this process. */
 bool bak_control_killed(pid_t pid);
+/* Brings the node's proof up to date, when writes came in no order. That may take long, so the lock
+ * is let go meanwhile: call it first, and hold the node. 0 or an errno. */
+int bak_control_catch_up(struct bak_control *c, struct bak_unode *node);
 /* The verdict, and for a bad one its reason in the room's `refused`. 0 or an errno. */
 int bak_control_facts(struct bak_unode *node, struct bak_content_facts *out);
 /* Does what was decided about an item: 0 or an errno. */

@@ -67,6 +67,24 @@ static int read_blob(void *ctx, uint64_t off, void *p, size_t len)
 	return bak_blob_read(ctx, off, p, len, &n, &err) == 0 && n == len ? 0 : -1;
 }
 
+/* A copy of the proof reads the file; it counts unless the file changed meanwhile, and then whoever
+ * changed it will ask for a verdict of his own. */
+int bak_control_catch_up(struct bak_control *c, struct bak_unode *node)
+{
+	if (!node->blob || !bak_proof_is_behind(&node->proof, bak_blob_size(node->blob)))
+		return 0;
+	struct bak_proof copy = node->proof;
+	char why[BAK_PROOF_WHY_LEN];
+	enum bak_verdict verdict;
+	pthread_mutex_unlock(&c->lock);
+	int rc = bak_proof_verdict(&copy, bak_blob_size(node->blob), read_blob, node->blob,
+				   &verdict, why);
+	pthread_mutex_lock(&c->lock);
+	if (node->proof.changes == copy.changes)
+		node->proof = copy;
+	return rc < 0 ? EIO : 0;
+}
+
 /* The verdict, and for a bad one its reason in the room's `refused`. */
 int bak_control_facts(struct bak_unode *node, struct bak_content_facts *out)
 {
@@ -74,6 +92,11 @@ int bak_control_facts(struct bak_unode *node, struct bak_content_facts *out)
 	out->verdict = BAK_VERDICT_UNPROVABLE;
 	if (!node->blob)
 		return 0;
+	if (bak_proof_is_behind(&node->proof, bak_blob_size(node->blob))) {
+		out->verdict = BAK_VERDICT_CUT;
+		bak_control_refused(node->item, "it was still being written");
+		return 0;
+	}
 	if (bak_proof_verdict(&node->proof, bak_blob_size(node->blob), read_blob, node->blob,
 			      &out->verdict, why) < 0)
 		return EIO;

@@ -15,7 +15,7 @@ void bak_proof_init(struct bak_proof *proof, const struct bak_proof_format *form
 	*proof = (struct bak_proof){.format = format};
 }
 
-void bak_proof_write(struct bak_proof *proof, uint64_t off, const void *p, size_t len)
+static void feed(struct bak_proof *proof, uint64_t off, const void *p, size_t len)
 {
 	if (!proof->format || proof->stale || off >= proof->format->window)
 		return;
@@ -29,8 +29,15 @@ void bak_proof_write(struct bak_proof *proof, uint64_t off, const void *p, size_
 	proof->fed += len;
 }
 
+void bak_proof_write(struct bak_proof *proof, uint64_t off, const void *p, size_t len)
+{
+	proof->changes++;
+	feed(proof, off, p, len);
+}
+
 void bak_proof_truncate(struct bak_proof *proof, uint64_t size)
 {
+	proof->changes++;
 	if (size == 0)
 		start_over(proof);
 	else if (size < proof->fed)
@@ -48,9 +55,20 @@ static int read_again(struct bak_proof *proof, uint64_t until, bak_proof_read_fn
 			proof->stale = true;
 			return -1;
 		}
-		bak_proof_write(proof, proof->fed, piece, len);
+		feed(proof, proof->fed, piece, len);
 	}
 	return 0;
+}
+
+static uint64_t until_of(const struct bak_proof *proof, uint64_t size)
+{
+	return size < proof->format->window ? size : proof->format->window;
+}
+
+bool bak_proof_is_behind(const struct bak_proof *proof, uint64_t size)
+{
+	return proof->format && !proof->format->once && size &&
+	       (proof->stale || proof->fed != until_of(proof, size));
 }
 
 int bak_proof_verdict(struct bak_proof *proof, uint64_t size, bak_proof_read_fn *read, void *ctx,
@@ -65,13 +83,12 @@ int bak_proof_verdict(struct bak_proof *proof, uint64_t size, bak_proof_read_fn 
 		*out = BAK_VERDICT_UNPROVABLE;
 		return 0;
 	}
-	uint64_t until = size < proof->format->window ? size : proof->format->window;
-	bool in_order = !proof->stale && proof->fed == until;
+	bool in_order = !proof->stale && proof->fed == until_of(proof, size);
 	if (!in_order && proof->format->once) {
 		*out = BAK_VERDICT_UNPROVABLE;
 		return 0;
 	}
-	if (!in_order && read_again(proof, until, read, ctx) < 0)
+	if (!in_order && read_again(proof, until_of(proof, size), read, ctx) < 0)
 		return -1;
 	*out = proof->format->verdict(proof->state, size, why);
 	return 0;

@@ -16,7 +16,8 @@
 struct bak_proof {
 	const struct bak_proof_format *format; /* may be NULL */
 	uint64_t fed;
-	bool stale; /* what was fed is not what the file holds */
+	bool stale;       /* what was fed is not what the file holds */
+	uint64_t changes; /* of the file, counted */
 	uint64_t state[BAK_PROOF_STATE_LEN / 8];
 };
 
@@ -26,6 +27,8 @@ void bak_proof_write(struct bak_proof *proof, uint64_t off, const void *p, size_
 void bak_proof_truncate(struct bak_proof *proof, uint64_t size);
 /* Reads [off, off + len) of the file: all of it, or -1. */
 typedef int bak_proof_read_fn(void *ctx, uint64_t off, void *p, size_t len);
+/* Whether the verdict will read the file again, as much of it as the format looks at. */
+bool bak_proof_is_behind(const struct bak_proof *proof, uint64_t size);
 /* -1 when the file could not be read again. */
 int bak_proof_verdict(struct bak_proof *proof, uint64_t size, bak_proof_read_fn *read, void *ctx,
 		      enum bak_verdict *out, char why[BAK_PROOF_WHY_LEN]);

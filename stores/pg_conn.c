@@ -135,6 +135,7 @@ int bak_pg_main(struct bak_pg *pg, struct bak_error *err)
 	if (pg->main)
 		return 0;
 	if (bak_pg_connect(pg, db, &pg->main, err) == 0) {
+		pg->main_pid = PQbackendPID(pg->main);
 		if (!pg->by_service || pg->default_db)
 			return 0;
 		pg->default_db = strdup(PQdb(pg->main));

@@ -29,6 +29,12 @@ static const struct {
 	 "install the postgresql-client package of the server's version"},
 	{"in file header", BAK_UNSUPPORTED,
 	 "the dump is of a newer PostgreSQL: install its postgresql-client package"},
+	{"backslash commands are restricted", BAK_REFUSED,
+	 "the dump has commands for psql, which are not obeyed: make it without --create"},
+	{"cannot run inside a transaction block", BAK_REFUSED,
+	 "SQL that makes or drops databases is not obeyed: make the dump without --create"},
+	{"invalid command \\restrict", BAK_UNSUPPORTED,
+	 "this psql cannot be kept from obeying commands in a dump: update postgresql-client"},
 	{"unrecognized configuration parameter", BAK_UNSUPPORTED,
 	 "the dump is of a newer PostgreSQL than this server: dump it with tools of the server's "
 	 "version"},

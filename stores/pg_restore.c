@@ -3,6 +3,7 @@
  * then all of them exchanged in one step (pg_swap.c). Until then nobody sees anything of it; a
  * failure drops the new ones.
  */
+#include "stores/pg_dump.h"
 #include "stores/postgresql.h"
 
 #include "engine/base/hash.h"
@@ -208,17 +209,29 @@ static int check_room(struct restore *r, struct bak_error *err)
 			     dir, room, need);
 }
 
+static bool is_plain(const struct target *t)
+{
+	size_t len = strlen(t->file);
+
+	return len > 4 && strcmp(t->file + len - 4, ".sql") == 0;
+}
+
 static int find_tools(struct restore *r, struct bak_error *err)
 {
 	static const char *const names[] = {"pg_restore", "psql"};
-	bool plain = strcmp(text_of(r->facts, "format") ? text_of(r->facts, "format") : "",
-			    "plain") == 0;
 	json_int_t made_by = json_integer_value(json_object_get(r->facts, "tools"));
 	int version = r->pg->version, major;
 
-	if (made_by * 10000 > version && made_by < 1000)
+	if (made_by < 1000 && made_by * 10000 > version)
 		version = (int)made_by * 10000;
-	return bak_pg_tool(r->pg, names[plain], version, &r->loader[plain], &major, err);
+	for (size_t i = 0; i < r->n; i++) {
+		bool plain = is_plain(&r->targets[i]);
+
+		if (!r->loader[plain] &&
+		    bak_pg_tool(r->pg, names[plain], version, &r->loader[plain], &major, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int prepare(struct restore *r, struct bak_error *err)
@@ -290,48 +303,107 @@ static int make_roles(struct restore *r, struct bak_error *err)
 
 /* --- filling a new database --- */
 
-static int load_args(struct restore *r, const struct bak_pg_target *where, struct bak_pg_args *args,
-		     struct bak_error *err)
+static int archive_args(struct restore *r, const struct bak_pg_target *where,
+			struct bak_pg_args *args, struct bak_error *err)
 {
-	if (r->loader[0])
-		return bak_pg_args_add(args, err, "%s", r->loader[0]) < 0 ||
-				       bak_pg_args_add(args, err, "--exit-on-error") < 0 ||
-				       bak_pg_args_add(args, err, "--no-password") < 0 ||
-				       bak_pg_args_add(args, err, "--dbname=%s", where->conninfo) <
-					       0
-			       ? -1
-			       : 0;
-	return bak_pg_args_add(args, err, "%s", r->loader[1]) < 0 ||
-			       bak_pg_args_add(args, err, "--no-psqlrc") < 0 ||
-			       bak_pg_args_add(args, err, "--quiet") < 0 ||
-			       bak_pg_args_add(args, err, "--no-password") < 0 ||
-			       bak_pg_args_add(args, err, "--output=/dev/null") < 0 ||
-			       bak_pg_args_add(args, err, "--set=ON_ERROR_STOP=1") < 0 ||
-			       bak_pg_args_add(args, err, "--dbname=%s", where->conninfo) < 0
-		       ? -1
-		       : 0;
+	if (bak_pg_args_add(args, err, "%s", r->loader[0]) < 0 ||
+	    bak_pg_args_add(args, err, "--exit-on-error") < 0 ||
+	    bak_pg_args_add(args, err, "--no-password") < 0)
+		return -1;
+	return bak_pg_args_add(args, err, "--dbname=%s", where->conninfo);
+}
+
+static int sql_args(struct restore *r, const struct bak_pg_target *where, struct bak_pg_args *args,
+		    struct bak_error *err)
+{
+	static const char *const options[] = {"--no-psqlrc", "--quiet", "--no-password",
+					      "--output=/dev/null", "--set=ON_ERROR_STOP=1",
+					      /* in which no database can be dropped */
+					      "--single-transaction"};
+
+	if (bak_pg_args_add(args, err, "%s", r->loader[1]) < 0)
+		return -1;
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+		if (bak_pg_args_add(args, err, "%s", options[i]) < 0)
+			return -1;
+	}
+	return bak_pg_args_add(args, err, "--dbname=%s", where->conninfo);
+}
+
+/* SQL for psql, which must not obey commands in it: they reach other databases, files and the
+ * shell. So it is told to refuse them, by a command that only a key unknown to the dump would undo;
+ * the dump's own two of the kind become comments. */
+struct sql_input {
+	struct bak_payload_reader reader;
+	struct bak_pg_sql walk;
+	char fence[64];
+	bool fenced;
+};
+
+static int give_sql(void *ctx, const void **out_p, size_t *out_len, struct bak_error *err)
+{
+	struct sql_input *in = ctx;
+	uint64_t begin = in->reader.at;
+	const uint8_t *last;
+	int rc;
+
+	if (!in->fenced) {
+		in->fenced = true;
+		*out_p = in->fence;
+		*out_len = strlen(in->fence);
+		return 1;
+	}
+	rc = bak_payload_give(&in->reader, out_p, out_len, err);
+	if (rc <= 0)
+		return rc;
+	/* whole lines, unless one is longer than all that was read: then it is none of those two */
+	last = memrchr(in->reader.buffer, '\n', *out_len);
+	if (last && in->reader.at < in->reader.inode->size) {
+		*out_len = (size_t)(last + 1 - in->reader.buffer);
+		in->reader.at = begin + *out_len;
+	}
+	bak_pg_sql_feed(&in->walk, in->reader.buffer, *out_len);
+	if (in->walk.command_at != UINT64_MAX && in->walk.command_at >= begin)
+		memcpy(in->reader.buffer + (in->walk.command_at - begin), "--", 2);
+	return 1;
+}
+
+static int begin_fence(struct sql_input *in, struct bak_error *err)
+{
+	uint8_t key[16];
+	char hex[33];
+
+	if (bak_random(key, sizeof key, err) < 0)
+		return -1;
+	bak_hex(hex, key, sizeof key);
+	snprintf(in->fence, sizeof in->fence, "\\restrict %s\n", hex);
+	return 0;
 }
 
 static int load(struct restore *r, struct target *t, struct bak_error *err)
 {
 	BAK_AUTO(bak_pg_args_release) struct bak_pg_args args = {.n = 0};
 	BAK_AUTO(bak_pg_target_release) struct bak_pg_target where = {.conninfo = NULL};
-	BAK_AUTO(bak_payload_reader_release)
-	struct bak_payload_reader reader = {.env = r->pg->env,
-					    .source = r->tree.source,
-					    .inode = &t->found.entry.inode,
-					    .before = r->done,
-					    .all = r->bytes};
+	struct sql_input in = {.reader = {.env = r->pg->env,
+					  .source = r->tree.source,
+					  .inode = &t->found.entry.inode,
+					  .before = r->done,
+					  .all = r->bytes}};
+	bool plain = is_plain(t);
+	int rc = bak_pg_target(t->guard, t->fresh, &where, err);
 
-	if (bak_pg_target(t->guard, t->fresh, &where, err) < 0 ||
-	    load_args(r, &where, &args, err) < 0)
-		return -1;
+	if (rc == 0)
+		rc = plain ? sql_args(r, &where, &args, err) : archive_args(r, &where, &args, err);
+	if (rc == 0)
+		rc = begin_fence(&in, err);
 	const struct bak_process_conf conf = {
 		.env = r->pg->env, .argv = (const char *const *)args.v, .vars = where.vars};
-	if (bak_process_write(&conf, bak_payload_give, &reader, err) < 0)
-		return err->code == BAK_CORRUPT ? -1 : bak_pg_advise(err);
+	if (rc == 0 && bak_process_write(&conf, plain ? give_sql : bak_payload_give,
+					 plain ? (void *)&in : &in.reader, err) < 0)
+		rc = err->code == BAK_CORRUPT ? -1 : bak_pg_advise(err);
 	r->done += t->found.entry.inode.size;
-	return 0;
+	bak_payload_reader_release(&in.reader);
+	return rc;
 }
 
 static int random_name(struct target *t, struct bak_error *err)

@@ -5,6 +5,7 @@
  */
 #include "stores/postgresql.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,11 +18,14 @@ static int describe_sessions(struct bak_pg *pg, PGconn *admin, const char *db, c
 	static const char sql[] =
 		"SELECT format('%s of %s%s', coalesce(nullif(application_name, ''), backend_type), "
 		"coalesce(usename, 'nobody'), coalesce(' from ' || host(client_addr), '')) FROM "
-		"pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() ORDER BY "
+		"pg_stat_activity WHERE datname = $1 AND pid <> $2::int AND pid <> "
+		"pg_backend_pid() AND backend_type IN ('client backend', 'walsender') ORDER BY "
 		"backend_start";
-	const char *params[] = {db};
+	char own[16];
+	const char *params[] = {db, own};
+	snprintf(own, sizeof own, "%d", pg->main_pid);
 	BAK_AUTO(bak_pg_clear)
-	PGresult *result = bak_pg_query_params(pg->env, admin, sql, params, 1, err);
+	PGresult *result = bak_pg_query_params(pg->env, admin, sql, params, 2, err);
 	int n = PQntuples(result), at;
 
 	*out = '\0';
@@ -37,16 +41,23 @@ static int describe_sessions(struct bak_pg *pg, PGconn *admin, const char *db, c
 	return 0;
 }
 
+/* Who has just gone is still seen for a moment. */
+#define LEAVING_MS 2000
+#define LOOK_MS 50
+
 int bak_pg_check_alone(struct bak_pg *pg, PGconn *admin, const char *db, struct bak_error *err)
 {
 	char who[256];
 
 	if (pg->env->force)
 		return 0;
-	if (describe_sessions(pg, admin, db, who, sizeof who, err) < 0)
-		return -1;
-	if (!*who)
-		return 0;
+	for (int waited = 0; waited < LEAVING_MS; waited += LOOK_MS) {
+		if (describe_sessions(pg, admin, db, who, sizeof who, err) < 0)
+			return -1;
+		if (!*who)
+			return 0;
+		poll(NULL, 0, LOOK_MS);
+	}
 	return bak_error_set(err, BAK_BUSY,
 			     "database %s has %s: end them, or let the restore do it: --yes, or "
 			     "restore = force",

@@ -7,6 +7,7 @@
 #include "stores/postgresql.h"
 #include "stores/drivers.h"
 #include "stores/password.h"
+#include "stores/pg_dump.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +173,12 @@ static int postgresql_rollback(void *store, const json_t *state, struct bak_erro
 	return bak_pg_rollback(store, state, err);
 }
 
+static int postgresql_import(void *store, const char *path, struct bak_writer *writer,
+			     json_t *facts, struct bak_error *err)
+{
+	return bak_pg_import(store, path, writer, facts, err);
+}
+
 /* --- counts --- */
 
 static int count_database(struct bak_pg *pg, const char *name, json_t *counts,
@@ -212,11 +219,13 @@ const struct bak_store_driver bak_store_postgresql = {
 	.options = postgresql_options,
 	.address_option = "uri",
 	.restore_options = restore_options,
+	.proof = &bak_pg_proof,
 	.open = postgresql_open,
 	.probe = postgresql_probe,
 	.backup = postgresql_backup,
 	.restore = postgresql_restore,
 	.counts = postgresql_counts,
 	.rollback = postgresql_rollback,
+	.import = postgresql_import,
 	.close = postgresql_close,
 };

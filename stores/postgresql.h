@@ -21,6 +21,7 @@ struct bak_pg {
 	const struct bak_store_env *env;
 	char *password;   /* NULL: libpq finds its own, or needs none */
 	PGconn *main;     /* to the database that names the others; NULL until it is needed */
+	int main_pid;     /* its server process, also after it is closed */
 	char *default_db; /* that the uri or service names; NULL: none, so all are meant */
 	bool by_service;  /* libpq knows the database, and tells once it is connected */
 	int version;      /* of the server, as PQserverVersion; 0 until connected */
@@ -147,6 +148,11 @@ char *bak_pg_file_name(const char *db, const char *suffix);
 
 int bak_pg_restore(struct bak_pg *pg, const struct bak_restore_from *from, json_t *state,
 		   struct bak_error *err);
+
+/* --- pg_import.c --- */
+
+int bak_pg_import(struct bak_pg *pg, const char *path, struct bak_writer *writer, json_t *facts,
+		  struct bak_error *err);
 
 /* --- pg_new.c --- */
 

@@ -323,6 +323,30 @@ static void test_saves_a_part(void **state)
 	assert_non_null(strstr(err.msg, "include_tables matches no table"));
 }
 
+/* A folder as a mount shows it, with roles; what is no dump is refused. */
+static void test_takes_a_folder_back(void **state)
+{
+	struct rig *rig = *state;
+	struct bak_error err = BAK_ERROR_INIT;
+	uint64_t number;
+
+	make_shop(rig);
+	rig_sh(rig, "createdb 'odd/na%%me'");
+	rig_store(rig, "postgresql", "uri", uri("postgres"), "databases", "shop", "databases",
+		  "odd*", NULL);
+	rig_extract(rig, rig_backup(rig), "up");
+	rig_sh(rig, "psql -qc 'DROP TABLE wide' shop; dropdb 'odd/na%%me'");
+	if (rig_try_backup(rig, rig_path(rig, "up"), &number, &err) < 0)
+		fail_msg("%s", err.msg);
+	json_decref(rig_restore(rig, number));
+	assert_same_database(rig, "shapes", "shop");
+	rig_sh(rig, "dropdb 'odd/na%%me'; echo x >up/notes.txt");
+	assert_int_equal(rig_try_backup(rig, rig_path(rig, "up"), &number, &err), -1);
+	assert_int_equal(err.code, BAK_REFUSED);
+	assert_non_null(strstr(err.msg, "notes.txt"));
+	drop_kept(rig);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(test_##f, rig_setup, rig_teardown)
@@ -335,6 +359,7 @@ int main(void)
 		TEST(cancelled_it_leaves_nothing),
 		TEST(survives_a_damaged_snapshot),
 		TEST(saves_a_part),
+		TEST(takes_a_folder_back),
 	};
 
 	if (system(SERVER " bin >/dev/null") != 0) {
