@@ -198,6 +198,15 @@ struct bak_backend *bak_heal_backend(struct bak_heal *heal)
 	return &heal->be;
 }
 
+bool bak_heal_has(struct bak_heal *heal, const uint8_t pack[16])
+{
+	struct bak_error scratch = BAK_ERROR_INIT;
+	pthread_mutex_lock(&heal->lock);
+	bool has = load(heal, pack, &scratch) == 1;
+	pthread_mutex_unlock(&heal->lock);
+	return has;
+}
+
 uint64_t bak_heal_blocks(struct bak_heal *heal)
 {
 	pthread_mutex_lock(&heal->lock);

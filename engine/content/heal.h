@@ -24,6 +24,8 @@ void bak_heal_free(struct bak_heal *heal); /* NULL is fine */
  * Lives as long as heal, and is not closed. */
 struct bak_backend *bak_heal_backend(struct bak_heal *heal);
 
+/* Whether a pack has parity that can be read: else the view shows nothing new. */
+bool bak_heal_has(struct bak_heal *heal, const uint8_t pack[16]);
 /* Blocks made anew so far. */
 uint64_t bak_heal_blocks(struct bak_heal *heal);
 

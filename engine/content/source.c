@@ -127,6 +127,8 @@ static int try_mended(struct want *want, struct tools *t, const struct bak_seg_c
 	struct bak_backend *mended = bak_heal_backend(source->heal);
 	for (size_t i = 0; i < n; i++) {
 		struct bak_error why = BAK_ERROR_INIT;
+		if (!bak_heal_has(source->heal, copies[i].pack))
+			continue;
 		if (open_copy(source, mended, t, want->type, &copies[i], out, &why) == 0) {
 			if (serves(out, want)) {
 				pthread_mutex_lock(&source->lock);

@@ -2,6 +2,8 @@
  * snapshots in check_trees.c. See verify.h. */
 #include "engine/ops/check_private.h"
 
+#include "engine/objects/repo_json.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -77,11 +79,30 @@ static int check_key(void *ctx, const char *name, uint64_t size)
 	return 0;
 }
 
+/* It was right when the repository was opened; that may be long ago. */
+static int check_identity(struct bak_checking *c, struct bak_error *err)
+{
+	struct bak_error why = BAK_ERROR_INIT;
+	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
+	int rc = bak_backend_get(bak_repo_backend(c->repo), "bakfs.json", 0, SIZE_MAX, &text, err);
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		bak_error_set(&why, BAK_NOT_FOUND, "gone");
+	else if (bak_repo_json_verify((const char *)text.p, text.len,
+				      bak_repo_ring(c->repo)->id_key, &why) == 0)
+		return 0;
+	c->out->damaged_objects++;
+	c->out->lost++;
+	bak_checking_tell(c, "damaged object", "bakfs.json", why.msg);
+	return 0;
+}
+
 int bak_check_objects(struct bak_checking *c, struct bak_error *err)
 {
 	static const char *const folders[] = {"forgotten", "tags", "condemned", "running"};
 	struct bak_backend *backend = bak_repo_backend(c->repo);
-	int rc = 0;
+	int rc = check_identity(c, err);
 	for (size_t i = 0; i < sizeof folders / sizeof *folders && rc == 0; i++)
 		rc = bak_backend_list(backend, folders[i], check_object, c, err);
 	if (rc == 0)

@@ -1,6 +1,7 @@
 /* Every snapshot's tree and extents, and what of them is lost: see verify.h. */
 #include "engine/ops/check_private.h"
 
+#include "engine/ops/forget.h"
 #include "engine/ops/walk.h"
 
 #include <stdio.h>
@@ -160,11 +161,27 @@ static int check_snapshot(struct bak_checking *c, uint64_t number, struct bak_er
 	return rc;
 }
 
+/* Those that never opened here have no row in the index. */
+static int check_unreadable(struct bak_checking *c, struct bak_error *err)
+{
+	BAK_AUTO(bak_free_ptr) uint64_t *numbers = NULL;
+	size_t n;
+	if (bak_repo_unreadable(c->repo, &numbers, &n, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		if (!bak_repo_is_forgotten(c->repo, numbers[i], numbers[i]) &&
+		    check_snapshot(c, numbers[i], err) < 0)
+			return -1;
+	return 0;
+}
+
 int bak_check_trees(struct bak_checking *c, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) uint64_t *numbers = NULL;
 	char *omitted = NULL;
 	size_t n;
+	if (check_unreadable(c, err) < 0)
+		return -1;
 	if (bak_index_snapshot_numbers(bak_repo_index(c->repo), &numbers, &n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)

@@ -132,3 +132,16 @@ int bak_repo_omissions(struct bak_repo *repo, char **out_text, struct bak_error 
 	*out_text = (char *)text.p;
 	return 0;
 }
+
+int bak_repo_unreadable(struct bak_repo *repo, uint64_t **out_numbers, size_t *out_n,
+			struct bak_error *err)
+{
+	pthread_mutex_lock(&repo->lock);
+	size_t n = repo->n_unreadable;
+	*out_numbers = calloc(n + 1, sizeof **out_numbers);
+	if (*out_numbers && n)
+		memcpy(*out_numbers, repo->unreadable, n * sizeof **out_numbers);
+	pthread_mutex_unlock(&repo->lock);
+	*out_n = n;
+	return *out_numbers ? 0 : bak_error_nomem(err);
+}

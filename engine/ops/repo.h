@@ -78,6 +78,9 @@ int bak_repo_reindex(struct bak_repo *repo, uint64_t *out_packs, uint64_t *out_d
  * forgotten before this machine's eyes and are there again, or that do not open. *out_text says so
  * in one line, NULL when all is well; the caller's to free. */
 int bak_repo_omissions(struct bak_repo *repo, char **out_text, struct bak_error *err);
+/* Snapshots that are there and did not open when they were listed last; the caller's to free. */
+int bak_repo_unreadable(struct bak_repo *repo, uint64_t **out_numbers, size_t *out_n,
+			struct bak_error *err);
 
 /* The number for the next snapshot: behind the highest of snapshots/, forgotten/ (as refreshed
  * last) and what this machine ever saw. */
