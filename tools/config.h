@@ -38,6 +38,7 @@ struct bak_config {
 	char *key_file, *password_file, *password_command;
 	char *host;           /* NULL: the host name */
 	uint64_t cache_bytes; /* of decoded segments; 0: the engine's own */
+	uint64_t memory;      /* what a backup holds; 0: the engine's own */
 	unsigned workers;     /* 0: as many as cores */
 	unsigned parity;      /* percent; 0: none */
 	struct bak_keep keep; /* for stores that say nothing of their own */

@@ -26,6 +26,7 @@ const struct bak_config_key bak_config_keys[] = {
 	{"repository", "password_command", "shell command that prints the password"},
 	{"repository", "host", "name of this host, instead of the system's"},
 	{"repository", "cache", "memory for decoded segments, such as 256M"},
+	{"repository", "memory", "bound of what a backup holds, such as 256M"},
 	{"repository", "workers", "threads that compress and seal; 0 is one a core"},
 	{"repository", "parity", "parity written behind packs, such as 5%"},
 	{"repository", "keep_last", "forget keeps so many snapshots of a store"},
@@ -172,6 +173,25 @@ static int set_keep(struct parser *p, struct bak_keep *keep, const char *key, co
 	return keep->given == before ? fail_at(p, p->line, "%s is given twice", key) : 0;
 }
 
+static int set_size(struct parser *p, uint64_t *out, const char *value)
+{
+	if (!bak_parse_size(value, out))
+		return fail_at(p, p->line, "\"%s\" is not a size such as 256M or 1G", value);
+	return 0;
+}
+
+/* Less would not hold one segment at each stage. */
+#define MEMORY_MIN ((uint64_t)32 << 20)
+
+static int set_memory(struct parser *p, uint64_t *out, const char *value)
+{
+	if (set_size(p, out, value) < 0)
+		return -1;
+	if (*out < MEMORY_MIN)
+		return fail_at(p, p->line, "memory is at least 32M");
+	return 0;
+}
+
 static int set_repository(struct parser *p, const char *key, const char *value)
 {
 	struct bak_config *config = p->config;
@@ -193,10 +213,10 @@ static int set_repository(struct parser *p, const char *key, const char *value)
 		return set_unsigned(p, &config->workers, value, 1024);
 	if (!strcmp(key, "parity"))
 		return set_parity(p, &config->parity, value);
+	if (!strcmp(key, "memory"))
+		return set_memory(p, &config->memory, value);
 	assert(!strcmp(key, "cache"));
-	if (!bak_parse_size(value, &config->cache_bytes))
-		return fail_at(p, p->line, "\"%s\" is not a size such as 256M or 1G", value);
-	return 0;
+	return set_size(p, &config->cache_bytes, value);
 }
 
 static int set_mount(struct parser *p, const char *key, const char *value)

@@ -157,6 +157,7 @@ void bak_tool_repo_conf(struct bak_tool *tool, struct bak_repo_conf *out)
 		.path = tool->config.path,
 		.host = tool->config.host,
 		.cache_bytes = tool->config.cache_bytes,
+		.memory = tool->config.memory,
 		.parity = tool->config.parity,
 		.progress = on_index_progress,
 		.progress_ctx = tool,

@@ -6,18 +6,25 @@
 #include <string.h>
 
 #define MIN_BITS 8
-#define MAX_BITS 23 /* 64 MiB */
+#define MOST ((size_t)64 << 20)
 #define MIN_SPACING_BITS 6
 #define PLACE_BITS 40
 #define PLACE_MASK (((uint64_t)1 << PLACE_BITS) - 1)
 /* The bits of a gear hash that are looked at lie where the last 46 bytes and more decide them. */
 #define HASH_SHIFT 40
 
+/* Whether a table of 1 << bits slots may be twice as large. */
+static bool may_grow(const struct bak_anchors *a, unsigned bits)
+{
+	size_t most = a->most ? a->most : MOST;
+	return bits < 40 && sizeof *a->slots << (bits + 1) <= most;
+}
+
 int bak_anchors_begin(struct bak_anchors *a, uint64_t size, struct bak_error *err)
 {
 	unsigned bits = MIN_BITS, spacing = MIN_SPACING_BITS;
 	/* Twice as many slots as anchors. */
-	while (bits < MAX_BITS && ((uint64_t)1 << bits) < size >> (spacing - 1))
+	while (may_grow(a, bits) && ((uint64_t)1 << bits) < size >> (spacing - 1))
 		bits++;
 	while (((uint64_t)1 << bits) < size >> (spacing - 1))
 		spacing++;

@@ -59,7 +59,8 @@ int bak_file_writer_new(const struct bak_file_writer_conf *conf, struct bak_file
 					     .source = conf->source,
 					     .usable = conf->usable,
 					     .ring = conf->ring,
-					     .chunker = &fw->chunker};
+					     .chunker = &fw->chunker,
+					     .table_bytes = conf->table_bytes};
 	if (bak_chunker_init(&fw->chunker, conf->ring->gear_key, conf->chunk_min, conf->chunk_avg,
 			     conf->chunk_max, err) < 0 ||
 	    bak_span_writer_new(&spans, &fw->spans, err) < 0 ||

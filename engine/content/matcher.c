@@ -69,6 +69,11 @@ int bak_matcher_new(struct bak_source *source, const struct bak_chunker *chunker
 	return 0;
 }
 
+void bak_matcher_limit(struct bak_matcher *m, size_t table_bytes)
+{
+	m->anchors.most = table_bytes;
+}
+
 void bak_matcher_free(struct bak_matcher *m)
 {
 	if (!m)

@@ -36,6 +36,8 @@ struct bak_piece {
 int bak_matcher_new(struct bak_source *source, const struct bak_chunker *chunker,
 		    struct bak_matcher **out_matcher, struct bak_error *err);
 void bak_matcher_free(struct bak_matcher *m); /* NULL is fine */
+/* The table of anchors takes at most so many bytes; 0: 64 MiB. */
+void bak_matcher_limit(struct bak_matcher *m, size_t table_bytes);
 
 /* A file begins; content NULL: there is no old version. content is copied. */
 void bak_matcher_begin(struct bak_matcher *m, const struct bak_content *content, uint64_t size);

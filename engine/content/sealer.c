@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #define MAX_WORKERS 64
+/* What one worker holds: its segment raw, transposed, packed and sealed, zstd's tables, and two
+ * segments that wait for it. */
+#define WORKER_BYTES ((size_t)9 << 20)
 /* Full packs that may wait for the committer before workers wait for it. */
 #define MAX_FULL 2
 
@@ -247,6 +250,9 @@ static int start_threads(struct bak_sealer *s, struct bak_error *err)
 		long cores = sysconf(_SC_NPROCESSORS_ONLN);
 		want = cores > 0 ? (unsigned)cores : 1;
 	}
+	if (s->conf.memory && want > s->conf.memory / WORKER_BYTES)
+		want = (unsigned)(s->conf.memory / WORKER_BYTES);
+	want = want ? want : 1;
 	if (want > MAX_WORKERS)
 		want = MAX_WORKERS;
 	if (pthread_create(&s->committer, NULL, committer_main, s) != 0)

@@ -22,6 +22,7 @@ struct bak_sealer_conf {
 	int64_t run_start;
 	int level;
 	unsigned workers; /* 0: as many as cores */
+	size_t memory;    /* fewer workers when theirs would take more than this; 0: no bound */
 	unsigned parity;  /* percent for each pack; 0 none */
 };
 

@@ -41,6 +41,7 @@ int bak_span_writer_new(const struct bak_span_writer_conf *conf, struct bak_span
 		bak_span_writer_free(sw);
 		return -1;
 	}
+	bak_matcher_limit(sw->matcher, conf->table_bytes);
 	*out_sw = sw;
 	return 0;
 }

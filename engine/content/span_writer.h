@@ -32,6 +32,7 @@ struct bak_span_writer_conf {
 	struct bak_usable *usable;
 	const struct bak_keyring *ring;
 	const struct bak_chunker *chunker;
+	size_t table_bytes; /* most that the matcher's table takes; 0: its own bound */
 };
 int bak_span_writer_new(const struct bak_span_writer_conf *conf, struct bak_span_writer **out_sw,
 			struct bak_error *err);

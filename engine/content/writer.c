@@ -173,6 +173,7 @@ int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_w
 					 .run_start = conf->run_start,
 					 .level = conf->level,
 					 .workers = conf->workers,
+					 .memory = conf->memory,
 					 .parity = conf->parity};
 	memcpy(sealer.run, conf->run, sizeof sealer.run);
 	uint8_t run[BAK_RUN_BYTES];
@@ -193,7 +194,8 @@ int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_w
 					    .chunk_min = conf->chunk.min,
 					    .chunk_avg = conf->chunk.avg,
 					    .chunk_max = conf->chunk.max,
-					    .span = conf->chunk.span};
+					    .span = conf->chunk.span,
+					    .table_bytes = conf->memory};
 	if (bak_file_writer_new(&file, &w->file, err) < 0 ||
 	    push_frame(w, "", &root, conf->previous ? &conf->previous->root.dir : &none, err) < 0)
 		goto fail;

@@ -58,20 +58,22 @@ static int new_writer(struct bak_backup *b, const struct bak_backup_conf *conf,
 		      struct bak_error *err)
 {
 	struct bak_repo *repo = b->run->repo;
-	struct bak_writer_conf writer = {.backend = bak_repo_backend(repo),
-					 .ring = bak_repo_ring(repo),
-					 .index = bak_repo_index(repo),
-					 .source = bak_repo_source(repo),
-					 .chunk = *bak_repo_chunk_conf(repo),
-					 .run_start = b->run->start,
-					 .level = conf->level ? conf->level : 3,
-					 .workers = conf->workers,
-					 .parity = bak_repo_parity(repo),
-					 .previous = b->has_previous ? &b->previous : NULL,
-					 .lost = bak_repo_lost(repo),
-					 .scan_start_s = b->start,
-					 .progress = conf->progress,
-					 .progress_ctx = conf->progress_ctx};
+	struct bak_writer_conf writer = {
+		.backend = bak_repo_backend(repo),
+		.ring = bak_repo_ring(repo),
+		.index = bak_repo_index(repo),
+		.source = bak_repo_source(repo),
+		.chunk = *bak_repo_chunk_conf(repo),
+		.run_start = b->run->start,
+		.level = conf->level ? conf->level : 3,
+		.workers = conf->workers,
+		.memory = (size_t)(bak_repo_memory(repo) / BAK_MEMORY_SHARES),
+		.parity = bak_repo_parity(repo),
+		.previous = b->has_previous ? &b->previous : NULL,
+		.lost = bak_repo_lost(repo),
+		.scan_start_s = b->start,
+		.progress = conf->progress,
+		.progress_ctx = conf->progress_ctx};
 	memcpy(writer.run, b->run->bytes, sizeof writer.run);
 	return bak_writer_new(&writer, &b->writer, err);
 }

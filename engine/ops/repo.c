@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Who reads in order needs little; a mount asks for more. */
-#define DEFAULT_CACHE ((size_t)64 << 20)
+/* Who reads in order needs little; a mount asks for a larger cache. */
+#define DEFAULT_MEMORY ((uint64_t)256 << 20)
 
 static const struct bak_repo_json fresh_json = {
 	.min = 8192, .avg = 32768, .max = 131072, .span = 1u << 20};
@@ -261,6 +261,11 @@ static int open_keys(struct bak_repo *repo, const struct bak_secret *secret, str
 	return 0;
 }
 
+static size_t share(const struct bak_repo_conf *conf)
+{
+	return (size_t)((conf->memory ? conf->memory : DEFAULT_MEMORY) / BAK_MEMORY_SHARES);
+}
+
 static int open_index(struct bak_repo *repo, const struct bak_repo_conf *conf, bool *out_fresh,
 		      struct bak_error *err)
 {
@@ -275,7 +280,9 @@ static int open_index(struct bak_repo *repo, const struct bak_repo_conf *conf, b
 			 &repo->state_dir, err) < 0)
 		return -1;
 	snprintf(path, sizeof path, "%s/index.sqlite", repo->cache_dir);
-	return bak_index_open(path, &repo->index, out_fresh, err);
+	return bak_index_open(path, &repo->index, out_fresh, err) < 0
+		       ? -1
+		       : bak_index_limit(repo->index, share(conf), err);
 }
 
 static int refresh_for_source(void *ctx, struct bak_error *err)
@@ -291,7 +298,7 @@ static int open_source(struct bak_repo *repo, const struct bak_repo_conf *conf,
 					 .ring = &repo->ring,
 					 .index = repo->index,
 					 .cache_bytes = conf->cache_bytes ? conf->cache_bytes
-									  : DEFAULT_CACHE,
+									  : share(conf),
 					 .refresh = refresh_for_source,
 					 .refresh_ctx = repo,
 					 .damaged = conf->damaged,
@@ -336,6 +343,7 @@ int bak_repo_open(const struct bak_repo_conf *conf, const struct bak_secret *sec
 	pthread_mutex_init(&repo->lock, NULL);
 	repo->scrypt_log_n = conf->scrypt_log_n ? conf->scrypt_log_n : BAK_SCRYPT_LOG_N;
 	repo->parity = conf->parity;
+	repo->memory = conf->memory;
 	repo->progress = conf->progress;
 	repo->progress_ctx = conf->progress_ctx;
 	repo->now = conf->now;
@@ -421,6 +429,11 @@ const char *bak_repo_state_dir(struct bak_repo *repo)
 const char *bak_repo_id_hex(struct bak_repo *repo)
 {
 	return repo->id_hex;
+}
+
+uint64_t bak_repo_memory(const struct bak_repo *repo)
+{
+	return repo->memory;
 }
 
 unsigned bak_repo_parity(const struct bak_repo *repo)

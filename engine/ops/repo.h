@@ -22,10 +22,14 @@ struct bak_repo_conf {
 	struct bak_backend *backend;
 	const char *cache_dir, *state_dir; /* NULL: as above */
 	const char *host;                  /* NULL: the host name */
-	size_t cache_bytes;                /* 0: 64 MiB */
-	int scrypt_log_n;                  /* 0: BAK_SCRYPT_LOG_N */
-	unsigned parity;                   /* percent of parity for new packs; 0 none */
-	bool index_in_memory;              /* for tests */
+	size_t cache_bytes;                /* 0: a fourth of memory */
+	/* What a backup holds, 0: 256 MiB. A fourth each: decoded segments, the index's pages, the
+	 * table that finds what is alike, segments that are compressed and sealed. Given, it also
+	 * bounds the threads that do the last. */
+	uint64_t memory;
+	int scrypt_log_n;     /* 0: BAK_SCRYPT_LOG_N */
+	unsigned parity;      /* percent of parity for new packs; 0 none */
+	bool index_in_memory; /* for tests */
 	/* Told while footers are read without an index; may be NULL. */
 	void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
 	void *progress_ctx;
@@ -36,6 +40,8 @@ struct bak_repo_conf {
 	int64_t (*now)(void *ctx); /* the time, UTC seconds; NULL: the system's. For tests */
 	void *now_ctx;
 };
+
+#define BAK_MEMORY_SHARES 4
 
 /* Makes a repository: folders, one slot for secret, bakfs.json last. BAK_EXISTS over an existing
  * one (also half-made: bakfs.json missing but keys there, said so), BAK_REFUSED when the folder
@@ -65,6 +71,7 @@ const struct bak_chunk_conf *bak_repo_chunk_conf(struct bak_repo *repo);
  * Backups refer to none of them, so they store what lay in them again. */
 const struct bak_place_set *bak_repo_lost(struct bak_repo *repo);
 void bak_repo_set_lost(struct bak_repo *repo, struct bak_place_set *set); /* takes it over */
+uint64_t bak_repo_memory(const struct bak_repo *repo);                    /* as given; 0: not */
 unsigned bak_repo_parity(const struct bak_repo *repo); /* percent for new packs; 0 none */
 
 /* Catalogue. Each may be called any time; a listing that fails changes nothing. */

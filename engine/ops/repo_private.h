@@ -20,6 +20,7 @@ struct bak_repo {
 	char id_hex[2 * BAK_REPO_ID_BYTES + 1];
 	int scrypt_log_n;
 	unsigned parity;
+	uint64_t memory;
 	struct bak_place_set lost; /* see bak_repo_lost; changes only while check runs */
 	void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);
 	void *progress_ctx;

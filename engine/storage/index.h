@@ -74,6 +74,8 @@ void bak_snapshot_row_release(struct bak_snapshot_row *row);
 int bak_index_open(const char *path, struct bak_index **out_index, bool *out_fresh,
 		   struct bak_error *err);
 void bak_index_close(struct bak_index *index);
+/* The pages that it keeps in memory take at most so many bytes; 64 MiB if this is not called. */
+int bak_index_limit(struct bak_index *index, size_t bytes, struct bak_error *err);
 
 /* One transaction around many changes (reindex): others see all of them or none. clear: begins by
  * emptying everything, also when the file is malformed. Nothing else may use the index from this

@@ -378,6 +378,16 @@ int bak_index_open(const char *path, struct bak_index **out_index, bool *out_fre
 	return -1;
 }
 
+int bak_index_limit(struct bak_index *index, size_t bytes, struct bak_error *err)
+{
+	char text[64];
+	snprintf(text, sizeof text, "PRAGMA cache_size = -%zu", bytes >> 10);
+	pthread_mutex_lock(&index->lock);
+	int result = exec(index, text, err);
+	pthread_mutex_unlock(&index->lock);
+	return result;
+}
+
 void bak_index_close(struct bak_index *index)
 {
 	if (!index)

@@ -33,6 +33,7 @@ static void test_everything(void **state)
 				   "\thost = a#b;c\n"
 				   "cache = 1G\n"
 				   "workers = 3\n"
+				   "memory = 96M\n"
 				   "parity = 5%\n"
 				   "\n"
 				   "[store etc]\n"
@@ -54,14 +55,15 @@ static void test_everything(void **state)
 	assert_string_equal(config.host, "a#b;c");
 	assert_int_equal(config.cache_bytes, 1u << 30);
 	assert_int_equal(config.workers, 3);
+	assert_int_equal(config.memory, 96 << 20);
 	assert_int_equal(config.parity, 5);
 	assert_int_equal(config.restore_delay_s, 120);
 	assert_string_equal(config.spool, "/spool");
 	assert_int_equal(config.n_stores, 1);
 	assert_non_null(bak_config_store(&config, "etc"));
 	assert_null(bak_config_store(&config, "et"));
-	assert_int_equal(config.stores[0].line, 10);
-	assert_int_equal(config.stores[0].lines[3], 14);
+	assert_int_equal(config.stores[0].line, 11);
+	assert_int_equal(config.stores[0].lines[3], 15);
 	assert_string_equal(config.stores[0].conf.driver, "files");
 	assert_string_equal(bak_store_get_item(&config.stores[0].conf, "exclude", 1), "a b");
 	bak_config_release(&config);
@@ -113,6 +115,7 @@ static void test_errors(void **state)
 		{"[repository]\n\n= x\n", ":3: a key is missing"},
 		{"[repository]\ncache = 1X\n", ":2: \"1X\" is not a size such as 256M or 1G"},
 		{"[repository]\ncache = 99999999T\n", ":2: \"99999999T\" is not a size"},
+		{"[repository]\nmemory = 31M\n", ":2: memory is at least 32M"},
 		{"[repository]\nworkers = -1\n", ":2: \"-1\" is not a number from 0 to 1024"},
 		{"[repository]\nparity = 51%\n", ":2: \"51%\" is not a share from 0% to 50%"},
 		{"[repository]\nparity = 5%%\n", ":2: \"5%%\" is not a share from 0% to 50%"},
