@@ -191,7 +191,7 @@ static int import_file(struct import *im, int fd, const char *suggested, struct 
 	BAK_AUTO(bak_free_ptr) char *name = NULL;
 	BAK_AUTO(bak_free_ptr) char *file = NULL;
 	struct bak_pg_dump dump = {.fed = 0};
-	bool archive;
+	bool archive = false;
 	int rc = first.extensions && said.extensions ? 0 : bak_error_nomem(err);
 
 	if (rc == 0)
