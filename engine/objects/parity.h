@@ -40,7 +40,7 @@
 
 #define BAK_PARITY_NAME_LEN 40
 #define BAK_PARITY_MAX_PERCENT 50u
-#define BAK_PARITY_MAX_BLOCK (1u << 20)
+#define BAK_PARITY_MAX_BLOCK (64u << 10) /* a column is at most 16 MiB */
 
 /* "parity/<32 hex>" */
 void bak_parity_name(const uint8_t pack[16], char out[BAK_PARITY_NAME_LEN]);

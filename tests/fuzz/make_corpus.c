@@ -1,8 +1,9 @@
-/* Writes good inputs for the fuzzers of segments, footers, snapshots, key slots, bakfs.json and
+/* Writes good inputs for the fuzzers of segments, footers, parity, snapshots, key slots, bakfs.json and
  * tree objects. Usage: make_corpus tests/fuzz/corpus */
 #include "engine/base/bytes.h"
 #include "engine/objects/compress.h"
 #include "engine/objects/footer.h"
+#include "engine/objects/parity.h"
 #include "engine/objects/refs.h"
 #include "engine/objects/repo_json.h"
 #include "engine/objects/snapshot.h"
@@ -126,6 +127,32 @@ static void footer(const char *name, size_t n_segs, size_t n_chunks)
 	bak_buf_release(&out);
 	free(segs);
 	free(chunks);
+}
+
+/* An opened head. */
+static void parity(const char *name, size_t size, unsigned percent)
+{
+	static const uint8_t id[16] = {1};
+	static struct bak_master master = {.number = 7, .key = {1}};
+	static const struct bak_keyring ring = {
+		.repo_id = "repository-id-1", .n_masters = 1, .masters = &master};
+	struct bak_error err;
+	struct bak_parity_maker *maker;
+	struct bak_buf object = BAK_BUF_INIT, head = BAK_BUF_INIT;
+	char object_name[BAK_PARITY_NAME_LEN];
+	uint8_t *pack = calloc(size, 1);
+	must(pack ? 0 : -1);
+	must(bak_parity_maker_new(size, percent, &maker, &err));
+	must(bak_parity_maker_add(maker, pack, size, &err));
+	must(bak_parity_maker_finish(maker, &ring, id, &object, &err));
+	bak_parity_name(id, object_name);
+	must(bak_object_open(&ring, object_name, object.p + 12, bak_load_u32(object.p + 8), &head,
+			     &err));
+	save("parity", name, head.p, head.len);
+	bak_parity_maker_free(maker);
+	bak_buf_release(&object);
+	bak_buf_release(&head);
+	free(pack);
 }
 
 static void snapshot(const char *name, uint64_t links)
@@ -400,6 +427,10 @@ int main(int argc, char **argv)
 	footer("empty", 0, 0);
 	footer("one", 1, 1);
 	footer("many", 20, 100);
+	parity("tiny", 300, 5);
+	parity("small", 9000, 5);
+	parity("half", 60000, 50);
+	parity("wide", 600000, 2);
 	refs("page", true);
 	refs("span", false);
 	snapshot("plain", 0);

@@ -13,6 +13,7 @@ import time
 
 sys.dont_write_bytecode = True
 try:
+    from parity import Parity
     from reader import (
         BYTES,
         Bytes,
@@ -401,6 +402,11 @@ def check_records(repo, expected):
     check(leases == expected["leases"], "leases")
 
 
+def check_parity(repo):
+    found = [Parity(repo, name) for name in repo.below("parity")]
+    check(found, "no parity in this repository")
+
+
 def check_everything_occurred():
     wanted = {"holed", ("codec", 0), ("codec", 1), ("filter", True), ("filter", False)}
     wanted |= {("type", n) for n in (DATA, TREE, FOOTER)}
@@ -423,6 +429,7 @@ def main(folder):
         compare(Snapshot(repo, store, name), expected["snapshots"])
     store.check_all_used()
     check_records(repo, expected)
+    check_parity(repo)
     check_everything_occurred()
     check(repo.decoded == repo.names, f"not decoded: {repo.names - repo.decoded}")
     print(

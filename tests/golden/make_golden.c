@@ -563,8 +563,11 @@ static void open_repository(struct golden *g, const char *folder)
 	char path[PATH_MAX], key_path[PATH_MAX], slot[33];
 	snprintf(path, sizeof path, "%s/repo", folder);
 	snprintf(key_path, sizeof key_path, "%s/key", folder);
-	struct bak_repo_conf conf = {
-		.path = path, .host = HOST, .scrypt_log_n = 10, .index_in_memory = true};
+	struct bak_repo_conf conf = {.path = path,
+				     .host = HOST,
+				     .scrypt_log_n = 10,
+				     .index_in_memory = true,
+				     .parity = 5};
 	must(bak_secret_password(&password, PASSWORD, strlen(PASSWORD), &err), &err);
 	must(bak_repo_init(&conf, &password, "the password", &err), &err);
 	must(bak_repo_open(&conf, &password, &g->repo, &err), &err);

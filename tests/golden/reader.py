@@ -161,7 +161,7 @@ class Repository:
         return sorted(n for n in self.names if n.startswith(folder + "/"))
 
     def open_slots(self, password, key_file):
-        rings, kinds = set(), set()
+        rings, kinds, claims = set(), set(), []
         for name in self.below("keys"):
             check(re.fullmatch(r"keys/[0-9a-f]{32}\.json", name), name)
             slot = json.loads(self.read(name))
@@ -175,8 +175,15 @@ class Repository:
             rings.add(ring)
             kinds.add(slot["kind"])
             self.decoded.add(name)
+            claims.append((name[5:37], slot.pop("mac", None), slot))
         check(len(rings) == 1 and kinds == {"password", "keyfile"}, "slots")
-        return Ring(rings.pop())
+        ring = Ring(rings.pop())
+        for slot_id, claimed, slot in claims:
+            text = json.dumps(slot, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            covered = f"bakfs slot {slot_id} {text}".encode()
+            right = claimed is None or bytes.fromhex(claimed) == mac(ring.id_key, covered)
+            check(right, "MAC of slot " + slot_id)
+        return ring
 
     def check_mac(self):
         j = dict(self.json)
