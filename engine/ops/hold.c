@@ -284,6 +284,17 @@ static int start_thread(struct bak_hold *hold, struct bak_error *err)
 	return 0;
 }
 
+/* What was left by somebody who was killed when he had filled the disk gives room for it. */
+static int put_first_lease(struct bak_hold *hold, struct bak_error *err)
+{
+	struct bak_error scratch = BAK_ERROR_INIT;
+	if (put_lease(hold, 0, hold->start, hold->time, err) == 0)
+		return 0;
+	if (err->code != BAK_NO_SPACE || look_around(hold, &scratch) < 0)
+		return -1;
+	return put_lease(hold, 0, hold->start, hold->time, err);
+}
+
 int bak_hold_begin(struct bak_repo *repo, enum bak_hold_kind kind, const char *const *stores,
 		   size_t n_stores, struct bak_hold **out_hold, struct bak_error *err)
 {
@@ -297,7 +308,7 @@ int bak_hold_begin(struct bak_repo *repo, enum bak_hold_kind kind, const char *c
 	    copy_stores(hold, stores, n_stores, err) < 0)
 		goto fail;
 	bak_hex(hold->id, hold->bytes, sizeof hold->bytes);
-	if (put_lease(hold, 0, hold->start, hold->time, err) < 0)
+	if (put_first_lease(hold, err) < 0)
 		goto fail;
 	hold->has_lease = true;
 	if (look_around(hold, err) < 0 || start_thread(hold, err) < 0)

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Packs that are rewritten before their space is given back. */
+#define ALONE_BATCH 4
+
 /* --- small things --- */
 
 int bak_pack_ids_add(struct bak_pack_ids *ids, const uint8_t id[BAK_PACK_ID_BYTES])
@@ -278,17 +281,29 @@ static void forget_plan(struct bak_prune_result *r)
 	r->copied_segments = r->copied_bytes = 0;
 }
 
+/* Nobody else is at work: what was condemned goes at once, a few packs at a time, so that little
+ * room is needed for what is copied. */
+static int do_alone(struct bak_prune *p, const struct bak_pack_ids *chosen, struct bak_error *err)
+{
+	for (size_t i = 0; i < chosen->n; i += ALONE_BATCH) {
+		size_t left = chosen->n - i;
+		struct bak_pack_ids some = {.n = left < ALONE_BATCH ? left : ALONE_BATCH,
+					    .v = chosen->v + i};
+		if (bak_prune_condemn(p, &some, err) < 0 || bak_prune_sweep(p, false, err) < 0)
+			return -1;
+	}
+	p->out->condemned_packs = p->out->condemned_bytes = 0;
+	return 0;
+}
+
 static int do_it(struct bak_prune *p, const struct bak_pack_ids *chosen, struct bak_error *err)
 {
 	forget_plan(p->out);
 	/* Lists leases, then snapshots, then (in the sweep) condemnations and packs. */
 	if (bak_prune_look(p, err) < 0 || remove_due(p, err) < 0 ||
-	    bak_prune_sweep(p, false, err) < 0 || bak_prune_condemn(p, chosen, err) < 0)
+	    bak_prune_sweep(p, false, err) < 0)
 		return -1;
-	if (!p->conf->alone)
-		return 0;
-	p->out->condemned_packs = p->out->condemned_bytes = 0;
-	return bak_prune_look(p, err) < 0 ? -1 : bak_prune_sweep(p, false, err);
+	return p->conf->alone ? do_alone(p, chosen, err) : bak_prune_condemn(p, chosen, err);
 }
 
 static int count_bytes(struct bak_prune *p, uint64_t *out_packs, uint64_t *out_bytes,
