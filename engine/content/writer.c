@@ -434,29 +434,82 @@ int bak_writer_file_drop(struct bak_writer *w, struct bak_error *err)
 	return 0;
 }
 
+/* Closes the open file: what was written of it goes into inode. */
+static int finish_content(struct bak_writer *w, struct bak_inode *inode, struct bak_error *err)
+{
+	bool summed;
+	if (!w->in_file)
+		return bak_error_set(err, BAK_BUG, "no file is open");
+	inode->type = BAK_TYPE_FILE;
+	if (bak_file_writer_finish(w->file, &inode->content, &inode->size, inode->sha256, &summed,
+				   err) < 0)
+		return -1;
+	if (!summed)
+		inode->flags |= BAK_INODE_NOSUM;
+	if (bak_file_writer_solid(w->file))
+		inode->flags |= BAK_INODE_SOLID;
+	if (inode->ctime_s >= w->conf.scan_start_s || (inode->flags & BAK_INODE_CHANGED))
+		inode->flags |= BAK_INODE_REREAD;
+	w->in_file = false;
+	w->file_bytes = 0;
+	w->read++;
+	return 0;
+}
+
 int bak_writer_file_end(struct bak_writer *w, const struct bak_source_inode *final,
 			struct bak_error *err)
 {
 	const struct bak_source_inode *in = final ? final : &w->inode;
 	struct bak_inode inode = in->inode;
-	bool summed;
-	if (!w->in_file)
-		return bak_error_set(err, BAK_BUG, "no file is open");
-	inode.type = BAK_TYPE_FILE;
-	if (bak_file_writer_finish(w->file, &inode.content, &inode.size, inode.sha256, &summed,
-				   err) < 0)
+	if (finish_content(w, &inode, err) < 0)
 		return -1;
-	if (!summed)
-		inode.flags |= BAK_INODE_NOSUM;
-	if (bak_file_writer_solid(w->file))
-		inode.flags |= BAK_INODE_SOLID;
-	if (inode.ctime_s >= w->conf.scan_start_s || (inode.flags & BAK_INODE_CHANGED))
-		inode.flags |= BAK_INODE_REREAD;
-	w->in_file = false;
-	w->file_bytes = 0;
-	w->read++;
 	uint64_t want = previous_number(find_previous(w, w->name), in);
 	return add_known(w, w->name, &inode, in, want, err);
+}
+
+/* --- files out of order --- */
+
+int bak_writer_loose(struct bak_writer *w, const char *path, const struct bak_source_inode *in,
+		     enum bak_hint hint, struct bak_error *err)
+{
+	BAK_AUTO(bak_found_release) struct bak_found old = BAK_FOUND_INIT;
+	struct bak_error scratch = BAK_ERROR_INIT;
+	const struct bak_inode *was = NULL;
+	free(w->name);
+	w->name = strdup(path);
+	if (!w->name)
+		return bak_error_nomem(err);
+	w->inode = *in;
+	if (copy_inode(&in->inode, &w->inode_xattrs, &w->inode.inode, err) < 0)
+		return -1;
+	/* A predecessor that cannot be read counts as none. */
+	if (previous_of(w) && bak_tree_path(&w->previous, path, &old, &scratch) == 1 &&
+	    old.entry.inode.type == BAK_TYPE_FILE && old.entry.inode.size > 0)
+		was = &old.entry.inode;
+	w->class = hint == BAK_HINT_RANDOM ? BAK_CLASS_RANDOM : BAK_CLASS_BULK;
+	w->in_file = true;
+	bak_file_writer_begin(w->file, w->class, was ? &was->content : NULL, was ? was->size : 0);
+	w->file_bytes = 0;
+	w->told = w->progress.bytes;
+	return 0;
+}
+
+int bak_writer_loose_end(struct bak_writer *w, struct bak_inode *out, struct bak_error *err)
+{
+	*out = w->inode.inode;
+	if (finish_content(w, out, err) < 0)
+		return -1;
+	w->progress.files++;
+	w->progress.bytes += out->size;
+	tell(w, w->name);
+	return 0;
+}
+
+int bak_writer_place(struct bak_writer *w, const char *name, const struct bak_inode *inode,
+		     struct bak_error *err)
+{
+	struct bak_entry entry = {.name = name, .name_len = strlen(name), .inode = *inode};
+	return bak_folder_writer_add(&w->top->fw, &entry, err);
 }
 
 /* --- the end --- */

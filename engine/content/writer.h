@@ -101,6 +101,16 @@ int bak_writer_file_end(struct bak_writer *w, const struct bak_source_inode *fin
 int bak_writer_file_restart(struct bak_writer *w, struct bak_error *err);
 int bak_writer_file_drop(struct bak_writer *w, struct bak_error *err);
 
+/* Files whose order is not the tree's, as an archive has them: the content first, between
+ * bak_writer_loose and bak_writer_loose_end (data and holes as for any file, and no other call); the
+ * entry later, in its place, with the inode that came out. path: from the root, to find the
+ * predecessor's by. */
+int bak_writer_loose(struct bak_writer *w, const char *path, const struct bak_source_inode *in,
+		     enum bak_hint hint, struct bak_error *err);
+int bak_writer_loose_end(struct bak_writer *w, struct bak_inode *out, struct bak_error *err);
+int bak_writer_place(struct bak_writer *w, const char *name, const struct bak_inode *inode,
+		     struct bak_error *err);
+
 struct bak_writer_result {
 	struct bak_inode root; /* owned by the writer until it is freed */
 	uint64_t links, link_bytes, next_link;

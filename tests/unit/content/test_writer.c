@@ -97,6 +97,42 @@ static void test_sizes_and_kinds(void **state)
 	bak_fixture_close(&fx);
 }
 
+/* Contents first and in any order, entries later in theirs; twice costs nothing. */
+static void test_loose_files(void **state)
+{
+	(void)state;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_fixture fx;
+	struct bak_snapshot s[2];
+	uint64_t new_bytes[2];
+	uint8_t data[2][50000];
+	bak_fixture_open(&fx);
+	struct bak_source_inode file = bak_test_inode(BAK_TYPE_FILE, 5, 0);
+	struct bak_source_inode dir = bak_test_inode(BAK_TYPE_DIR, 6, 0);
+	for (int run = 0; run < 2; run++) {
+		struct bak_writer *w = bak_fixture_writer(&fx, run ? &s[0] : NULL);
+		struct bak_inode inodes[2];
+		static const char *const paths[] = {"z", "d/a"};
+		for (unsigned i = 0; i < 2; i++) {
+			bak_fill_random(data[i], sizeof data[i], i);
+			assert_int_equal(bak_writer_loose(w, paths[i], &file, BAK_HINT_NONE, &err),
+					 0);
+			assert_int_equal(bak_writer_data(w, data[i], sizeof data[i], &err), 0);
+			assert_int_equal(bak_writer_loose_end(w, &inodes[i], &err), 0);
+		}
+		assert_int_equal(bak_writer_enter(w, "d", &dir, &err), 0);
+		assert_int_equal(bak_writer_place(w, "a", &inodes[1], &err), 0);
+		assert_int_equal(bak_writer_leave(w, &err), 0);
+		assert_int_equal(bak_writer_place(w, "z", &inodes[0], &err), 0);
+		bak_fixture_finish(&fx, w, &s[run], NULL, &new_bytes[run]);
+		expect_file(&fx, &s[run], "z", data[0], sizeof data[0]);
+		expect_file(&fx, &s[run], "d/a", data[1], sizeof data[1]);
+	}
+	assert_true(new_bytes[0] >= 100000);
+	assert_true(new_bytes[1] < 1000);
+	bak_fixture_close(&fx);
+}
+
 static void test_holes(void **state)
 {
 	(void)state;
@@ -332,6 +368,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes_and_kinds),
 		cmocka_unit_test(test_holes),
+		cmocka_unit_test(test_loose_files),
 		cmocka_unit_test(test_known_bytes_cost_nothing),
 		cmocka_unit_test(test_unchanged_tree_adds_nothing),
 		cmocka_unit_test(test_hard_links),
