@@ -47,6 +47,13 @@ static const char settings[] =
 	"('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), "
 	"('DateStyle', 'ISO'), ('TimeZone', 'UTC')) AS s(name, value)";
 
+/* What the server has to remark is nobody's business here, and least of all standard error's. */
+static void ignore_notice(void *ctx, const char *text)
+{
+	(void)ctx;
+	(void)text;
+}
+
 static int connect_to(struct bak_pg *pg, const char *db, const char *replication, PGconn **out,
 		      struct bak_error *err)
 {
@@ -81,6 +88,7 @@ static int connect_to(struct bak_pg *pg, const char *db, const char *replication
 		bak_pg_close(out);
 		return -1;
 	}
+	PQsetNoticeProcessor(*out, ignore_notice, NULL);
 	return 0;
 }
 

@@ -25,6 +25,11 @@ static const struct bak_store_option postgresql_options[] = {
 	{.name = "password_command",
 	 .kind = BAK_OPTION_TEXT,
 	 .help = "shell command that prints the password"},
+	{.name = "mode",
+	 .kind = BAK_OPTION_CHOICE,
+	 .choices = "logical|physical",
+	 .fallback = "logical",
+	 .help = "logical: dumps of databases; physical: the whole server's data directory"},
 	{.name = "databases",
 	 .kind = BAK_OPTION_LIST,
 	 .help = "names or patterns (* and ?); else the one of the uri, else all"},
@@ -118,6 +123,11 @@ static int postgresql_open(const struct bak_store_conf *conf, const struct bak_s
 	return 0;
 }
 
+static bool is_physical(const struct bak_pg *pg)
+{
+	return strcmp(bak_store_get(pg->conf, "mode"), "physical") == 0;
+}
+
 static int sum_sizes(struct bak_pg *pg, struct bak_store_probe *out, struct bak_error *err)
 {
 	struct bak_pg_names names = {.n = 0};
@@ -138,6 +148,20 @@ static int sum_sizes(struct bak_pg *pg, struct bak_store_probe *out, struct bak_
 	return rc;
 }
 
+/* A user for replication may be allowed nothing else. */
+static int probe_physical(struct bak_pg *pg, struct bak_store_probe *out, struct bak_error *err)
+{
+	BAK_AUTO(bak_pg_close) PGconn *conn = NULL;
+
+	if (bak_pg_connect_replication(pg, &conn, err) < 0)
+		return -1;
+	snprintf(out->version, sizeof out->version, "PostgreSQL %s",
+		 PQparameterStatus(conn, "server_version"));
+	snprintf(out->target, sizeof out->target, "%s:%s, all of the server", PQhost(conn),
+		 PQport(conn));
+	return 0;
+}
+
 static int postgresql_probe(void *store, struct bak_store_probe *out, struct bak_error *err)
 {
 	struct bak_pg *pg = store;
@@ -146,6 +170,8 @@ static int postgresql_probe(void *store, struct bak_store_probe *out, struct bak
 	snprintf(out->target, sizeof out->target, "PostgreSQL, %s%s",
 		 pg->default_db ? "database " : "all databases",
 		 pg->default_db ? pg->default_db : "");
+	if (is_physical(pg))
+		return probe_physical(pg, out, err);
 	if (bak_pg_main(pg, err) < 0)
 		return -1;
 	snprintf(out->version, sizeof out->version, "PostgreSQL %s",
@@ -159,7 +185,10 @@ static int postgresql_probe(void *store, struct bak_store_probe *out, struct bak
 static int postgresql_backup(void *store, struct bak_writer *writer, json_t *facts,
 			     struct bak_error *err)
 {
-	return bak_pg_backup(store, writer, facts, err);
+	struct bak_pg *pg = store;
+
+	return is_physical(pg) ? bak_pg_base_backup(pg, writer, facts, err)
+			       : bak_pg_backup(pg, writer, facts, err);
 }
 
 static int postgresql_restore(void *store, const struct bak_restore_from *from, json_t *state,

@@ -144,6 +144,11 @@ int bak_pg_backup(struct bak_pg *pg, struct bak_writer *writer, json_t *facts,
 char *bak_pg_file_name(const char *db, const char *suffix);
 #define BAK_PG_GLOBALS "globals.sql"
 
+/* --- pg_physical.c --- */
+
+int bak_pg_base_backup(struct bak_pg *pg, struct bak_writer *writer, json_t *facts,
+		       struct bak_error *err);
+
 /* --- pg_restore.c --- */
 
 int bak_pg_restore(struct bak_pg *pg, const struct bak_restore_from *from, json_t *state,

@@ -3,7 +3,7 @@
 
 # What it takes to build bakfs.
 build_packages=(build-essential cmake ninja-build pkg-config libfuse3-dev libzstd-dev libssl-dev
-	libsqlite3-dev libjansson-dev libinih-dev libisal-dev libpq-dev libhiredis-dev)
+	libsqlite3-dev libjansson-dev libinih-dev libisal-dev libpq-dev libarchive-dev libhiredis-dev)
 
 need()
 {

@@ -14,6 +14,10 @@ setup_repository <<-END
 	[store shop]
 	type = postgresql
 	uri = host=$work/pg user=postgres dbname=shop
+	[store server]
+	type = postgresql
+	mode = physical
+	uri = host=$work/pg user=postgres
 	[mount]
 	restore_delay = 0
 END
@@ -47,6 +51,8 @@ createdb copy
 pg_restore --exit-on-error -j 2 -d copy $latest/shop.dump
 look copy | diff good - || fail "pg_restore from the mount"
 (cd mnt/latest && sha256sum -c --quiet shop.sha256)
+
+pg_verifybackup -q mnt/latest/server || fail "pg_verifybackup on the mounted directory"
 
 # By a trigger, and back.
 spoil
