@@ -3,6 +3,7 @@
 
 #include "engine/content/anchors.h"
 #include "engine/content/gap.h"
+#include "engine/content/prefetch.h"
 #include "engine/content/same.h"
 #include "engine/content/window.h"
 
@@ -40,9 +41,15 @@
 /* After so many bytes it is judged what the sample found. */
 #define SAMPLE_JUDGED (512u << 10)
 
+/* Of an old version of at least so many bytes, what comes next is decoded by a thread of its own. */
+#define DECODE_AHEAD_FROM (8u << 20)
+#define DECODE_AHEAD (4u << 20)
+
 struct bak_matcher {
 	struct bak_source *source;
-	uint64_t size; /* of the old version; 0: none */
+	struct bak_prefetch *ahead; /* NULL: not needed so far, or no thread to be had */
+	uint64_t file;              /* counts them */
+	uint64_t size;              /* of the old version; 0: none */
 	struct bak_window near, far;
 	struct bak_anchors anchors;
 	struct bak_gap gap;
@@ -78,6 +85,7 @@ void bak_matcher_free(struct bak_matcher *m)
 {
 	if (!m)
 		return;
+	bak_prefetch_free(m->ahead);
 	bak_window_release(&m->near);
 	bak_window_release(&m->far);
 	bak_anchors_release(&m->anchors);
@@ -93,6 +101,10 @@ void bak_matcher_begin(struct bak_matcher *m, const struct bak_content *content,
 	if (!content || size == 0 || bak_anchors_begin(&m->anchors, size, &scratch) < 0)
 		return;
 	m->size = size;
+	m->file++;
+	if (size >= DECODE_AHEAD_FROM && !m->ahead &&
+	    bak_prefetch_new(m->source, 1, DECODE_AHEAD, &m->ahead, &scratch) < 0)
+		m->ahead = NULL;
 	bak_window_begin(&m->near, m->source, content, size);
 	bak_window_begin(&m->far, m->source, content, size);
 	bak_gap_begin(&m->gap);
@@ -109,6 +121,9 @@ static int cover(struct bak_matcher *m, struct bak_window *w, uint64_t from, uin
 		 struct bak_error *err)
 {
 	uint64_t fresh;
+	if (w == &m->near && m->ahead && !bak_window_has(w, from, to))
+		bak_prefetch_read(m->ahead, m->file, &w->content, m->size, from,
+				  (size_t)(to - from));
 	int rc = bak_window_cover(w, from, to, &fresh, err);
 	if (rc == 0)
 		m->size = 0; /* nothing more is tried */
