@@ -31,7 +31,7 @@ enum call_kind {
 	CALL_SYNC,
 	CALL_RENAME, /* and link */
 	CALL_UNLINK, /* and rmdir */
-	CALL_MKDIR,  /* and whatever else makes a name, but for files */
+	CALL_MAKE,   /* what makes a new file, folder, or link */
 	CALL_CLOSE,
 	CALL_TRUNCATE,
 	CALL_STAT,
@@ -42,8 +42,8 @@ enum call_kind {
 };
 #define CALL_LETTERS "ordwsnumctSlpa"
 /* What a full or a read-only disk refuses. */
-#define CALLS_THAT_CHANGE                                                              \
-	(1u << CALL_WRITE | 1u << CALL_RENAME | 1u << CALL_UNLINK | 1u << CALL_MKDIR | \
+#define CALLS_THAT_CHANGE                                                             \
+	(1u << CALL_WRITE | 1u << CALL_RENAME | 1u << CALL_UNLINK | 1u << CALL_MAKE | \
 	 1u << CALL_TRUNCATE | 1u << CALL_ATTRIBUTE)
 
 /* In place of an errno. */

@@ -65,10 +65,11 @@ static int open_at(int dir, const char *path, int flags, mode_t mode)
 	REAL(openat);
 	char name[CALL_NAME];
 	call_absolute(dir, path, name);
-	JUDGE(CALL_OPEN, name);
+	bool makes = flags & O_CREAT && access(name, F_OK) != 0;
+	JUDGE(makes ? CALL_MAKE : CALL_OPEN, name);
 	bool watching = call_watch(name);
 	struct call call = {.kind = CALL_OPEN, .name = name};
-	call.created = watching && flags & O_CREAT && access(name, F_OK) != 0;
+	call.created = makes;
 	int fd = real(dir, path, flags, mode);
 	call_set_name(fd, name);
 	call.ino = watching && fd >= 0 ? ino_of(fd) : 0;
@@ -319,9 +320,10 @@ int mkdirat(int dir, const char *path, mode_t mode)
 	REAL(mkdirat);
 	char name[CALL_NAME];
 	call_absolute(dir, path, name);
-	JUDGE(CALL_MKDIR, name);
+	if (access(name, F_OK) != 0)
+		JUDGE(CALL_MAKE, name);
 	bool watching = call_watch(name);
-	struct call call = {.kind = CALL_MKDIR, .name = name};
+	struct call call = {.kind = CALL_MAKE, .name = name};
 	int rc = real(dir, path, mode);
 	call_tell(watching, rc == 0, &call);
 	return rc;
@@ -336,7 +338,7 @@ int symlinkat(const char *target, int dir, const char *path)
 {
 	REAL(symlinkat);
 	char name[CALL_NAME];
-	JUDGE(CALL_MKDIR, call_absolute(dir, path, name));
+	JUDGE(CALL_MAKE, call_absolute(dir, path, name));
 	return real(target, dir, path);
 }
 

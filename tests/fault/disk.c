@@ -292,7 +292,7 @@ static void happen(struct cut *cut, const struct event *e)
 	case CALL_UNLINK:
 		becomes(cut, e->name, NO_FILE);
 		break;
-	case CALL_MKDIR:
+	case CALL_MAKE:
 		becomes(cut, e->name, A_FOLDER);
 		break;
 	default:

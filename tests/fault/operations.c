@@ -261,7 +261,7 @@ static void first_is_gone(struct ground *ground, const char *after)
 
 static int prune_with(struct ground *ground, bool alone, struct bak_error *err)
 {
-	struct bak_prune_conf conf = {.alone = alone};
+	struct bak_prune_conf conf = {.alone = alone, .max_unused = 0};
 	struct bak_prune_result result;
 	return bak_prune(ground->repo, &conf, &result, err);
 }

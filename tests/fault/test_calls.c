@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#define TURNS 8
+#define TURNS 5
 #define READS (1u << CALL_READ | 1u << CALL_WRITE)
 
 /* What happens to a call. */
