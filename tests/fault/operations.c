@@ -103,7 +103,7 @@ static int reindex(struct ground *ground, struct bak_error *err)
 static int do_restore(struct ground *ground, struct bak_error *err)
 {
 	struct bak_snapshot snapshot = {0};
-	struct bak_extract_conf conf = {.verify = true, .sync = true};
+	struct bak_extract_conf conf = {.verify = true, .sync = true, .overwrite = true};
 	struct bak_extract_result result = {0};
 	int fd = open(ground->out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
@@ -122,7 +122,6 @@ static int do_restore(struct ground *ground, struct bak_error *err)
 
 static int restore(struct ground *ground, struct bak_error *err)
 {
-	folder_clear(ground->out);
 	return open_then(ground, do_restore, err);
 }
 
