@@ -10,9 +10,10 @@
 #include <unistd.h>
 
 const struct bak_option bak_options_key[] = {
-	{0, "label", "TEXT", "add: what the new one is for", false},
-	{0, "new-password-file", "FILE", "add: its first line is the new password", false},
-	{0, "new-key-file", "FILE", "add: this key file, made if it is not there", false},
+	{0, "label", "TEXT", "add, change: what the new one is for", false},
+	{0, "new-password-file", "FILE", "add, change: its first line is the new password", false},
+	{0, "new-key-file", "FILE", "add, change: this key file, made if it is not there", false},
+	{'y', "yes", NULL, "rotate: do not ask", false},
 	{0, NULL, NULL, NULL, false},
 };
 
@@ -46,25 +47,57 @@ static int take_new_secret(struct bak_tool *tool, struct bak_secret *out, bool *
 	return -1;
 }
 
-static int add(struct bak_tool *tool, struct bak_error *err)
+/* A slot for a new secret. */
+static int add_slot(struct bak_tool *tool, const char *label, char out_id[33],
+		    struct bak_error *err)
 {
-	const char *label = bak_args_value(&tool->args, "label");
 	BAK_AUTO(bak_secret_release) struct bak_secret secret = {.kind = BAK_SECRET_NONE};
-	char id[33];
 	bool made;
 	int rc;
 
 	if (take_new_secret(tool, &secret, &made, err) < 0)
 		return -1;
-	rc = bak_repo_key_add(tool->repo, &secret, label ? label : "", id, err);
+	rc = bak_repo_key_add(tool->repo, &secret, label, out_id, err);
 	if (rc < 0 && made)
 		unlink(bak_args_value(&tool->args, "new-key-file"));
 	if (rc < 0)
 		return -1;
 	bak_tool_say(tool, "added %s %s",
-		     secret.kind == BAK_SECRET_KEYFILE ? "key file" : "password", id);
+		     secret.kind == BAK_SECRET_KEYFILE ? "key file" : "password", out_id);
+	return 0;
+}
+
+static int add(struct bak_tool *tool, struct bak_error *err)
+{
+	const char *label = bak_args_value(&tool->args, "label");
+	char id[33];
+
+	if (add_slot(tool, label ? label : "", id, err) < 0)
+		return -1;
 	if (tool->json)
 		bak_tool_json(tool, json_pack("{s:s}", "id", id));
+	return 0;
+}
+
+/* The new one first: whatever fails, one of the two opens the repository. */
+static int change(struct bak_tool *tool, struct bak_error *err)
+{
+	BAK_AUTO(bak_free_ptr) struct bak_slot_info *slots = NULL;
+	const char *label = bak_args_value(&tool->args, "label");
+	char id[33], old[33];
+	size_t n, i;
+
+	snprintf(old, sizeof(old), "%s", bak_repo_key_used(tool->repo));
+	if (bak_repo_key_list(tool->repo, &slots, &n, err) < 0)
+		return -1;
+	for (i = 0; i < n && !label; i++)
+		label = strcmp(slots[i].id, old) ? NULL : slots[i].label;
+	if (add_slot(tool, label ? label : "", id, err) < 0 ||
+	    bak_repo_key_remove(tool->repo, old, err) < 0)
+		return -1;
+	bak_tool_say(tool, "removed %s", old);
+	if (tool->json)
+		bak_tool_json(tool, json_pack("{s:s, s:s}", "id", id, "removed", old));
 	return 0;
 }
 
@@ -114,24 +147,81 @@ static int remove_one(struct bak_tool *tool, const char *id, struct bak_error *e
 	return 0;
 }
 
+/* What ends is said before it does. */
+static int agree(struct bak_tool *tool, const struct bak_slot_info *slots, size_t n,
+		 struct bak_error *err)
+{
+	size_t others = 0, i;
+	int rc;
+
+	for (i = 0; i < n; i++) {
+		if (!strcmp(slots[i].id, bak_repo_key_used(tool->repo)))
+			continue;
+		others++;
+		bak_tool_note(tool, "will not open the repository any more: %s %s%s%s",
+			      strcmp(slots[i].kind, "keyfile") ? slots[i].kind : "key file",
+			      slots[i].id, *slots[i].label ? ", " : "", slots[i].label);
+	}
+	if (!others || bak_args_count(&tool->args, "yes"))
+		return 0;
+	rc = bak_tool_ask(tool, "Only what opened it now goes on to. Rotate?");
+	if (rc > 0)
+		return 0;
+	return bak_error_set(err, BAK_REFUSED,
+			     rc < 0 ? "the others end: give --yes if they may" : "not rotated");
+}
+
+static int rotate(struct bak_tool *tool, struct bak_error *err)
+{
+	BAK_AUTO(bak_free_ptr) struct bak_slot_info *slots = NULL;
+	BAK_AUTO(bak_free_ptr) struct bak_slot_info *after = NULL;
+	char id[33];
+	size_t n, i;
+
+	if (bak_repo_key_list(tool->repo, &slots, &n, err) < 0 || agree(tool, slots, n, err) < 0 ||
+	    bak_repo_key_rotate(tool->repo, slots, n, id, err) < 0 ||
+	    bak_repo_key_list(tool->repo, &after, &i, err) < 0)
+		return -1;
+	bak_tool_say(tool, "what is written from now on has a new key; %s opens the repository",
+		     id);
+	while (i-- > 0) {
+		if (strcmp(after[i].id, id))
+			bak_tool_warn(tool,
+				      "%s was added meanwhile and has the old keys: remove it, "
+				      "and add it again",
+				      after[i].id);
+	}
+	if (tool->json)
+		bak_tool_json(tool, json_pack("{s:s}", "id", id));
+	return 0;
+}
+
+static const struct verb {
+	const char *name;
+	int (*run)(struct bak_tool *tool, struct bak_error *err);
+} verbs[] = {{"add", add}, {"list", list}, {"change", change}, {"rotate", rotate}};
+
 int bak_command_key(struct bak_tool *tool)
 {
 	struct bak_error err = BAK_ERROR_INIT;
-	const char *verb = tool->args.n_words ? tool->args.words[0] : "";
-	bool is_add = !strcmp(verb, "add"), is_list = !strcmp(verb, "list"),
-	     is_remove = !strcmp(verb, "remove");
+	const char *name = tool->args.n_words ? tool->args.words[0] : "";
+	bool is_remove = !strcmp(name, "remove");
+	const struct verb *verb = NULL;
+	size_t i;
 	int rc;
 
-	if (!is_add && !is_list && !is_remove)
-		return bak_tool_usage(tool, "key needs add, list or remove");
+	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (!strcmp(name, verbs[i].name))
+			verb = &verbs[i];
+	}
+	if (!verb && !is_remove)
+		return bak_tool_usage(tool, "key needs add, list, change, remove or rotate");
 	if (is_remove && tool->args.n_words != 2)
 		return bak_tool_usage(tool, "key remove needs one ID; key list shows them");
 	if (!is_remove && tool->args.n_words != 1)
-		return bak_tool_usage(tool, "key %s takes no argument", verb);
+		return bak_tool_usage(tool, "key %s takes no argument", name);
 	if (bak_tool_open(tool, &err) < 0)
 		return bak_tool_fail(tool, &err);
-	rc = is_add    ? add(tool, &err)
-	     : is_list ? list(tool, &err)
-		       : remove_one(tool, tool->args.words[1], &err);
+	rc = is_remove ? remove_one(tool, tool->args.words[1], &err) : verb->run(tool, &err);
 	return rc < 0 ? bak_tool_fail(tool, &err) : bak_tool_done(tool);
 }

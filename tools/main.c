@@ -61,7 +61,7 @@ static const struct command {
 	 bak_options_verify},
 	{NULL, "check", "", "prove the repository sound", bak_command_check, bak_options_check},
 
-	{"The repository", "key", "add|list|remove [ID]", "passwords and key files",
+	{"The repository", "key", "add|list|change|remove ID|rotate", "passwords and key files",
 	 bak_command_key, bak_options_key},
 	{NULL, "forget", "[ID...]", "give up snapshots, by ID or by what to keep",
 	 bak_command_forget, bak_options_forget},

@@ -3,6 +3,7 @@
 
 #include "engine/base/bytes.h"
 #include "engine/base/hash.h"
+#include "engine/base/locked.h"
 #include "engine/objects/seal.h"
 #include "engine/objects/snapshot.h"
 
@@ -35,35 +36,109 @@ struct slot {
 	const char *ring_hex;
 };
 
+/* All keys lie in one block, with room for every master there may be: it never moves, so that
+ * threads may use it while masters are added. */
+struct block {
+	uint8_t id_key[32], gear_key[32];
+	struct bak_master masters[BAK_KEYRING_MAX_MASTERS];
+};
+
+static int ring_alloc(struct bak_keyring *out, struct bak_error *err)
+{
+	struct block *block = bak_locked_alloc(sizeof *block);
+	if (!block)
+		return bak_error_nomem(err);
+	*out = (struct bak_keyring){.id_key = block->id_key,
+				    .gear_key = block->gear_key,
+				    .masters = block->masters,
+				    .block = block};
+	return 0;
+}
+
 void bak_keyring_release(struct bak_keyring *ring)
 {
-	if (ring->masters) {
-		bak_wipe(ring->masters, ring->n_masters * sizeof *ring->masters);
-		free(ring->masters);
+	bak_locked_free(ring->block, sizeof(struct block));
+	*ring = (struct bak_keyring){.n_masters = 0};
+}
+
+static int new_master(struct bak_keyring *ring, struct bak_error *err)
+{
+	struct bak_master *master = &ring->masters[ring->n_masters];
+	bool taken = true;
+	if (bak_random(master->key, sizeof master->key, err) < 0)
+		return -1;
+	while (taken) {
+		if (bak_random(&master->number, sizeof master->number, err) < 0)
+			return -1;
+		taken = master->number == 0;
+		for (size_t i = 0; i < ring->n_masters; i++)
+			taken |= ring->masters[i].number == master->number;
 	}
-	bak_wipe(ring, sizeof *ring);
+	ring->n_masters++;
+	return 0;
 }
 
 int bak_keyring_generate(struct bak_keyring *out, struct bak_error *err)
 {
-	*out = (struct bak_keyring){.n_masters = 1};
-	out->masters = calloc(1, sizeof *out->masters);
-	if (!out->masters) {
-		out->n_masters = 0;
-		return bak_error_nomem(err);
-	}
-	struct bak_master *master = out->masters;
-	int result = 0;
-	if (bak_random(out->repo_id, sizeof out->repo_id, err) < 0 ||
-	    bak_random(out->id_key, sizeof out->id_key, err) < 0 ||
-	    bak_random(out->gear_key, sizeof out->gear_key, err) < 0 ||
-	    bak_random(master->key, sizeof master->key, err) < 0)
-		result = -1;
-	while (result == 0 && master->number == 0)
-		result = bak_random(&master->number, sizeof master->number, err);
-	if (result < 0)
-		bak_keyring_release(out);
-	return result;
+	if (ring_alloc(out, err) < 0)
+		return -1;
+	if (bak_random(out->repo_id, sizeof out->repo_id, err) == 0 &&
+	    bak_random(out->id_key, 32, err) == 0 && bak_random(out->gear_key, 32, err) == 0 &&
+	    new_master(out, err) == 0)
+		return 0;
+	bak_keyring_release(out);
+	return -1;
+}
+
+int bak_keyring_rotate(const struct bak_keyring *ring, struct bak_keyring *out,
+		       struct bak_error *err)
+{
+	size_t n = bak_keyring_openers(ring);
+	*out = (struct bak_keyring){.n_masters = 0};
+	if (n >= BAK_KEYRING_MAX_MASTERS)
+		return bak_error_set(err, BAK_REFUSED, "the key ring is full: %zu keys", n);
+	if (ring_alloc(out, err) < 0)
+		return -1;
+	memcpy(out->repo_id, ring->repo_id, sizeof out->repo_id);
+	memcpy(out->id_key, ring->id_key, 32);
+	memcpy(out->gear_key, ring->gear_key, 32);
+	memcpy(out->masters, ring->masters, n * sizeof *out->masters);
+	out->n_masters = n;
+	if (new_master(out, err) == 0)
+		return 0;
+	bak_keyring_release(out);
+	return -1;
+}
+
+size_t bak_keyring_openers(const struct bak_keyring *ring)
+{
+	return ring->n_masters + __atomic_load_n(&ring->n_later, __ATOMIC_ACQUIRE);
+}
+
+static bool has_master(const struct bak_keyring *ring, size_t n, uint32_t number)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ring->masters[i].number == number)
+			return true;
+	return false;
+}
+
+void bak_keyring_add(struct bak_keyring *ring, const struct bak_keyring *other)
+{
+	size_t n = bak_keyring_openers(ring);
+	for (size_t i = 0; i < other->n_masters && n < BAK_KEYRING_MAX_MASTERS; i++)
+		if (!has_master(ring, n, other->masters[i].number))
+			ring->masters[n++] = other->masters[i];
+	__atomic_store_n(&ring->n_later, n - ring->n_masters, __ATOMIC_RELEASE);
+}
+
+bool bak_keyring_reload(const struct bak_keyring *ring, size_t tried)
+{
+	if (!ring->reload)
+		return false;
+	if (bak_keyring_openers(ring) == tried)
+		ring->reload(ring->reload_ctx);
+	return bak_keyring_openers(ring) > tried;
 }
 
 /* The ring as bytes; the caller wipes them. */
@@ -91,17 +166,15 @@ static int ring_unpack(const uint8_t *p, size_t len, struct bak_keyring *out, st
 		return bak_error_set(err, BAK_UNSUPPORTED, "its key ring is of a newer version");
 	if (len < RING_FIXED || p[65] == 0 || len != RING_FIXED + (size_t)p[65] * MASTER_LEN)
 		return bak_error_set(err, BAK_CORRUPT, "its key ring has an impossible length");
-	struct bak_master *masters = calloc(p[65], sizeof *masters);
-	if (!masters)
-		return bak_error_nomem(err);
+	if (ring_alloc(out, err) < 0)
+		return -1;
 	memcpy(out->id_key, p + 1, 32);
 	memcpy(out->gear_key, p + 33, 32);
 	out->n_masters = p[65];
-	out->masters = masters;
 	for (size_t i = 0; i < out->n_masters; i++) {
 		const uint8_t *at = p + RING_FIXED + i * MASTER_LEN;
-		masters[i].number = bak_load_u32(at);
-		memcpy(masters[i].key, at + 4, 32);
+		out->masters[i].number = bak_load_u32(at);
+		memcpy(out->masters[i].key, at + 4, 32);
 	}
 	return 0;
 }
@@ -320,10 +393,10 @@ static int slot_unwrap(const uint8_t repo_id[BAK_REPO_ID_BYTES], const char *slo
 	int opened = bak_gcm_open(key, aad, sizeof aad, sealed.p, len, sealed.p, err);
 	bak_wipe(key, sizeof key);
 	if (opened == 1) {
-		*out = (struct bak_keyring){.n_masters = 0};
-		memcpy(out->repo_id, repo_id, BAK_REPO_ID_BYTES);
 		if (ring_unpack(sealed.p, len, out, err) < 0)
 			opened = -1;
+		else
+			memcpy(out->repo_id, repo_id, BAK_REPO_ID_BYTES);
 	}
 	bak_wipe(sealed.p, sealed.len);
 	return opened;

@@ -23,7 +23,9 @@
  *   secret it does not know.
  *
  * A key file is text: "bakfs-key-1 <64 hex>\n".
- * Ownership: a struct bak_keyring wipes itself in release. Not to be copied.
+ * Ownership: a struct bak_keyring wipes itself in release. Not to be copied. Secrets and keys lie in
+ *   locked memory (locked.h).
+ * Threads: a ring may be used by many threads while bak_keyring_add gives it later masters.
  */
 #ifndef BAK_OBJECTS_KEYRING_H
 #define BAK_OBJECTS_KEYRING_H
@@ -32,6 +34,7 @@
 #include "engine/base/error.h"
 #include "engine/base/ids.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,14 +47,19 @@ struct bak_master {
 
 struct bak_keyring {
 	uint8_t repo_id[BAK_REPO_ID_BYTES];
-	uint8_t id_key[32], gear_key[32];
-	size_t n_masters;
+	uint8_t *id_key, *gear_key; /* 32 bytes each */
+	size_t n_masters;           /* masters[n_masters - 1] seals */
+	size_t n_later;             /* behind them: they came by a rotation, and only open */
 	struct bak_master *masters;
+	void *block; /* all of it */
+	/* Asked when nothing opens: reads keys/ again, perhaps adds masters. May be NULL. */
+	void (*reload)(void *ctx);
+	void *reload_ctx;
 };
 
 enum bak_secret_kind { BAK_SECRET_NONE = 0, BAK_SECRET_PASSWORD, BAK_SECRET_KEYFILE };
 
-/* A password's bytes, or a key file's 32. Wiped by release. */
+/* A password's bytes, or a key file's 32, in locked memory. */
 struct bak_secret {
 	enum bak_secret_kind kind;
 	uint8_t *p;
@@ -62,11 +70,21 @@ int bak_secret_password(struct bak_secret *out, const void *p, size_t len, struc
 int bak_secret_keyfile(struct bak_secret *out, const char *path, struct bak_error *err);
 /* Makes a new key file (0400, fails if it exists, durable) and reads it into out. */
 int bak_secret_keyfile_create(struct bak_secret *out, const char *path, struct bak_error *err);
+int bak_secret_copy(struct bak_secret *out, const struct bak_secret *secret, struct bak_error *err);
 void bak_secret_release(struct bak_secret *secret);
 
 /* Fresh random keys and one master for a new repository id. */
 int bak_keyring_generate(struct bak_keyring *out, struct bak_error *err);
 void bak_keyring_release(struct bak_keyring *ring);
+/* out becomes ring with one more master, which seals. BAK_REFUSED when there are 255 already. */
+int bak_keyring_rotate(const struct bak_keyring *ring, struct bak_keyring *out,
+		       struct bak_error *err);
+/* Takes over, to open with, what other has and ring has not. Not from two threads at once. */
+void bak_keyring_add(struct bak_keyring *ring, const struct bak_keyring *other);
+/* How many masters may open something. */
+size_t bak_keyring_openers(const struct bak_keyring *ring);
+/* Nothing of the first `tried` opened: true if there are more after a reload. */
+bool bak_keyring_reload(const struct bak_keyring *ring, size_t tried);
 
 /* scrypt's cost as log2(n); 17 is about half a second and 134 MB. Tests use 10. */
 #define BAK_SCRYPT_LOG_N 17

@@ -109,15 +109,20 @@ int bak_object_open(const struct bak_keyring *ring, const char *name, const void
 	if (bak_buf_reserve(out, payload_len + 1) < 0)
 		return bak_error_nomem(err);
 	int opened = 0;
-	for (size_t i = ring->n_masters; i-- > 0 && opened == 0;) {
-		uint8_t key[32];
-		if (bak_subkey(ring->masters[i].key, "bakfs object", salt, name, strlen(name), key,
-			       err) < 0)
-			return -1;
-		opened = bak_gcm_open(key, aad.p, aad.len, salt + BAK_SALT_BYTES, payload_len,
-				      out->p + out->len, err);
-		bak_wipe(key, sizeof key);
-	}
+	size_t tried, n = 0;
+	do {
+		tried = n;
+		n = bak_keyring_openers(ring);
+		for (size_t i = n; i-- > tried && opened == 0;) {
+			uint8_t key[32];
+			if (bak_subkey(ring->masters[i].key, "bakfs object", salt, name,
+				       strlen(name), key, err) < 0)
+				return -1;
+			opened = bak_gcm_open(key, aad.p, aad.len, salt + BAK_SALT_BYTES,
+					      payload_len, out->p + out->len, err);
+			bak_wipe(key, sizeof key);
+		}
+	} while (opened == 0 && bak_keyring_reload(ring, n));
 	if (opened < 0)
 		return -1;
 	if (!opened)

@@ -3,12 +3,12 @@
 
 #include "engine/base/bytes.h"
 #include "engine/base/hash.h"
+#include "engine/base/locked.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,7 +18,7 @@
 static int secret_set(struct bak_secret *out, enum bak_secret_kind kind, const void *p, size_t len,
 		      struct bak_error *err)
 {
-	uint8_t *copy = malloc(len ? len : 1);
+	uint8_t *copy = bak_locked_alloc(len);
 	if (!copy)
 		return bak_error_nomem(err);
 	if (len)
@@ -34,12 +34,14 @@ int bak_secret_password(struct bak_secret *out, const void *p, size_t len, struc
 	return secret_set(out, BAK_SECRET_PASSWORD, p, len, err);
 }
 
+int bak_secret_copy(struct bak_secret *out, const struct bak_secret *secret, struct bak_error *err)
+{
+	return secret_set(out, secret->kind, secret->p, secret->len, err);
+}
+
 void bak_secret_release(struct bak_secret *secret)
 {
-	if (secret->p) {
-		bak_wipe(secret->p, secret->len);
-		free(secret->p);
-	}
+	bak_locked_free(secret->p, secret->len);
 	*secret = (struct bak_secret){.kind = BAK_SECRET_NONE};
 }
 

@@ -114,7 +114,7 @@ int bak_segment_open_header(const struct bak_keyring *ring, const void *head,
 			    struct bak_seg_header *out, size_t *out_master, struct bak_error *err)
 {
 	const uint8_t *p = head;
-	for (size_t i = ring->n_masters; i-- > 0;) {
+	for (size_t i = bak_keyring_openers(ring); i-- > 0;) {
 		uint8_t key[32];
 		if (bak_subkey(ring->masters[i].key, "bakfs header", p, NULL, 0, key, err) < 0)
 			return -1;
@@ -202,7 +202,12 @@ int bak_segment_open(const struct bak_keyring *ring, struct bak_seg_codec *codec
 	*out = (struct bak_segment){.data = NULL};
 	if (len < BAK_SEG_OVERHEAD)
 		return bak_error_set(err, BAK_CORRUPT, "record is cut off");
-	int opened = bak_segment_open_header(ring, record, &out->header, &master, err);
+	size_t tried;
+	int opened;
+	do {
+		tried = bak_keyring_openers(ring);
+		opened = bak_segment_open_header(ring, record, &out->header, &master, err);
+	} while (opened == 0 && bak_keyring_reload(ring, tried));
 	if (opened < 0)
 		return -1;
 	if (!opened)

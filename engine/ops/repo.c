@@ -248,7 +248,7 @@ static int open_keys(struct bak_repo *repo, const struct bak_secret *secret, str
 	if (rc == 0)
 		return bak_error_set(err, BAK_NOT_FOUND, "%s is not a bakfs repository",
 				     repo->path);
-	rc = bak_keys_open(repo->backend, json.id, secret, &repo->ring, err);
+	rc = bak_keys_open(repo->backend, json.id, secret, &repo->tried, &repo->ring, err);
 	if (rc < 0)
 		return -1;
 	if (rc == 0)
@@ -256,6 +256,10 @@ static int open_keys(struct bak_repo *repo, const struct bak_secret *secret, str
 				     secret->kind == BAK_SECRET_KEYFILE ? "key file" : "password");
 	if (bak_repo_json_verify((const char *)text.p, text.len, repo->ring.id_key, err) < 0)
 		return bak_error_wrap(err, "%s", repo->path);
+	repo->ring.reload = bak_keys_reload;
+	repo->ring.reload_ctx = repo;
+	if (bak_secret_copy(&repo->secret, secret, err) < 0)
+		return -1;
 	repo->chunk = (struct bak_chunk_conf){json.min, json.avg, json.max, json.span};
 	bak_hex(repo->id_hex, json.id, sizeof json.id);
 	return 0;
@@ -341,6 +345,7 @@ int bak_repo_open(const struct bak_repo_conf *conf, const struct bak_secret *sec
 	if (!repo)
 		return bak_error_nomem(err);
 	pthread_mutex_init(&repo->lock, NULL);
+	pthread_mutex_init(&repo->keys_lock, NULL);
 	repo->scrypt_log_n = conf->scrypt_log_n ? conf->scrypt_log_n : BAK_SCRYPT_LOG_N;
 	repo->parity = conf->parity;
 	repo->memory = conf->memory;
@@ -371,8 +376,11 @@ void bak_repo_close(struct bak_repo *repo)
 	bak_source_free(repo->source);
 	bak_index_close(repo->index);
 	bak_keyring_release(&repo->ring);
+	bak_secret_release(&repo->secret);
+	bak_keys_tried_release(&repo->tried);
 	if (repo->owns_backend)
 		bak_backend_close(repo->backend);
+	pthread_mutex_destroy(&repo->keys_lock);
 	pthread_mutex_destroy(&repo->lock);
 	bak_place_set_release(&repo->lost);
 	free(repo->gone);

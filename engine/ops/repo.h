@@ -114,5 +114,13 @@ int bak_repo_key_list(struct bak_repo *repo, struct bak_slot_info **out_slots, s
 		      struct bak_error *err);
 /* id: any unambiguous beginning. Refuses the last one. */
 int bak_repo_key_remove(struct bak_repo *repo, const char *id, struct bak_error *err);
+/* The id of the slot that opened the repository. */
+const char *bak_repo_key_used(struct bak_repo *repo);
+/* A new master seals from now on, and only the secret in use opens the repository: it gets a slot
+ * with the new ring, and the slots in ends go, which must be all there are (BAK_BUSY otherwise).
+ * Alone: BAK_BUSY while others are at work. This process itself goes on sealing with the old one.
+ * out_id may be filled also when a slot could not be removed. */
+int bak_repo_key_rotate(struct bak_repo *repo, const struct bak_slot_info *ends, size_t n,
+			char out_id[33], struct bak_error *err);
 
 #endif

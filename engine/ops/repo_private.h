@@ -8,6 +8,14 @@
 
 #include <pthread.h>
 
+/* Key slots that were tried with the secret, and the last that it opened. */
+struct bak_keys_tried {
+	char (*ids)[33];
+	size_t n;
+	char opened[33];
+};
+void bak_keys_tried_release(struct bak_keys_tried *tried);
+
 struct bak_repo {
 	struct bak_backend *backend;
 	bool owns_backend;
@@ -26,6 +34,10 @@ struct bak_repo {
 	void *progress_ctx;
 	int64_t (*now)(void *ctx);
 	void *now_ctx;
+
+	struct bak_secret secret;  /* for slots that a rotation makes */
+	pthread_mutex_t keys_lock; /* guards tried, and additions to the ring */
+	struct bak_keys_tried tried;
 
 	pthread_mutex_t lock;     /* one refresh at a time; guards what follows */
 	uint64_t highest;         /* ever seen by this machine */
@@ -70,9 +82,12 @@ int bak_catalog_forgot(struct bak_repo *repo, const struct bak_numbers *range,
 /* Asked before anything is dropped from the index: the storage may just be away (not mounted). */
 int bak_catalog_still_there(struct bak_repo *repo, struct bak_error *err);
 
-/* Tries every slot: 1 opened, 0 none fits, -1 error. */
+/* Tries the slots that were not tried yet, the newest first: 1 opened, 0 none fits, -1 error. */
 int bak_keys_open(struct bak_backend *backend, const uint8_t repo_id[BAK_REPO_ID_BYTES],
-		  const struct bak_secret *secret, struct bak_keyring *out, struct bak_error *err);
+		  const struct bak_secret *secret, struct bak_keys_tried *tried,
+		  struct bak_keyring *out, struct bak_error *err);
+/* The ring's: ctx is the repository. */
+void bak_keys_reload(void *ctx);
 /* Writes a new slot. */
 int bak_keys_put(struct bak_backend *backend, const struct bak_keyring *ring,
 		 const struct bak_secret *secret, const char *label, int scrypt_log_n,

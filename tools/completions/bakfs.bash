@@ -66,7 +66,7 @@ _bakfs()
 	elif [[ ! $command ]]; then
 		COMPREPLY=($(compgen -W "$(_bakfs_commands)" -- "$cur"))
 	elif [[ $command == key && $prev == key ]]; then
-		COMPREPLY=($(compgen -W 'add list remove' -- "$cur"))
+		COMPREPLY=($(compgen -W 'add list change remove rotate' -- "$cur"))
 	else
 		compopt -o filenames
 		COMPREPLY=($(compgen -f -- "$cur"))
