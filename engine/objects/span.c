@@ -10,6 +10,11 @@
 #define COLUMN_ZSTD 1
 /* Below this zstd's frame costs more than it saves. */
 #define COLUMN_ZSTD_FROM 96
+/* Measured on lists of 16 generations: level 3 in one block 452 KB, in four 438, level 9 426, 19
+ * 423. Of one generation, where a list is short: in four blocks 3 % more. */
+#define COLUMN_LEVEL 9
+#define COLUMN_BLOCKS_FROM 4096
+#define COLUMNS 4
 /* What a reader allocates for at most: far beyond any writer, far below harm. */
 #define COLUMNS_LIMIT (64u << 20)
 
@@ -208,17 +213,19 @@ static int number_segments(const struct bak_span *span, struct use **out_uses, s
 }
 
 static int put_columns(const struct bak_span *span, struct use *uses, const uint32_t *numbers,
-		       struct bak_buf *out)
+		       struct bak_buf *out, size_t ends[COLUMNS])
 {
 	for (size_t i = 0; i < span->n_chunks; i++)
 		if (bak_put_varint(out, span->chunk_lens[i]) < 0)
 			return -1;
+	ends[0] = out->len;
 	for (size_t i = 0; i < span->n_extents; i++) {
 		const struct bak_extent *e = &span->extents[i];
 		uint64_t v = e->kind == BAK_EXTENT_BYTES ? 2 + (uint64_t)numbers[i] : e->kind;
 		if (bak_put_varint(out, v) < 0)
 			return -1;
 	}
+	ends[1] = out->len;
 	for (size_t i = 0; i < span->n_extents; i++) {
 		const struct bak_extent *e = &span->extents[i];
 		if (e->kind != BAK_EXTENT_BYTES)
@@ -228,23 +235,49 @@ static int put_columns(const struct bak_span *span, struct use *uses, const uint
 			return -1;
 		u->next_off = e->off + e->len;
 	}
+	ends[2] = out->len;
 	for (size_t i = 0; i < span->n_extents; i++)
 		if (bak_put_varint(out, span->extents[i].len) < 0)
 			return -1;
+	ends[3] = out->len;
 	return 0;
 }
 
-static int put_packed(struct bak_buf *out, const struct bak_buf *raw)
+/* Compresses the columns [ends[i - 1], ends[i]) of raw one behind another. Long ones get a block
+ * each, so that each has its own statistics. */
+static size_t compress_columns(const struct bak_buf *raw, const size_t ends[COLUMNS],
+			       struct bak_buf *out)
+{
+	ZSTD_CCtx *cctx = ZSTD_createCCtx();
+	if (!cctx)
+		return 0;
+	ZSTD_outBuffer to = {out->p, out->len, 0};
+	size_t at = 0, code = ZSTD_CCtx_setParameter(cctx, ZSTD_c_compressionLevel, COLUMN_LEVEL);
+	if (!ZSTD_isError(code))
+		code = ZSTD_CCtx_setPledgedSrcSize(cctx, raw->len);
+	for (int i = 0; i < COLUMNS && !ZSTD_isError(code); i++) {
+		ZSTD_inBuffer from = {raw->p + at, ends[i] - at, 0};
+		ZSTD_EndDirective flush = raw->len < COLUMN_BLOCKS_FROM ? ZSTD_e_continue
+									: ZSTD_e_flush;
+		code = ZSTD_compressStream2(cctx, &to, &from,
+					    i + 1 == COLUMNS ? ZSTD_e_end : flush);
+		at = ends[i];
+	}
+	ZSTD_freeCCtx(cctx);
+	return code == 0 ? to.pos : 0;
+}
+
+static int put_packed(struct bak_buf *out, const struct bak_buf *raw, const size_t ends[COLUMNS])
 {
 	BAK_AUTO(bak_buf_release) struct bak_buf z = BAK_BUF_INIT;
 	size_t n = raw->len;
 	uint8_t codec = COLUMN_STORED;
 	const uint8_t *p = raw->p;
 	if (raw->len >= COLUMN_ZSTD_FROM) {
-		if (bak_buf_resize(&z, ZSTD_compressBound(raw->len)) < 0)
+		if (bak_buf_resize(&z, ZSTD_compressBound(raw->len) + COLUMNS * 64) < 0)
 			return -1;
-		size_t zn = ZSTD_compress(z.p, z.len, raw->p, raw->len, 3);
-		if (!ZSTD_isError(zn) && zn < raw->len) {
+		size_t zn = compress_columns(raw, ends, &z);
+		if (zn > 0 && zn < raw->len) {
 			codec = COLUMN_ZSTD;
 			n = zn;
 			p = z.p;
@@ -260,19 +293,20 @@ static int put_span(const struct bak_span *span, struct use *uses, size_t n_uses
 		    const uint32_t *numbers, struct bak_buf *out)
 {
 	struct bak_runs runs = {0};
+	size_t ends[COLUMNS];
 	BAK_AUTO(bak_buf_release) struct bak_buf table = BAK_BUF_INIT;
 	BAK_AUTO(bak_buf_release) struct bak_buf columns = BAK_BUF_INIT;
 	int bad = bak_put_varint(&table, n_uses) < 0;
 	for (size_t i = 0; i < n_uses && !bad; i++)
 		bad = put_seg(&table, &runs, &uses[i].seg) < 0 ||
 		      bak_put_varint(&table, uses[i].used) < 0;
-	bad = bad || put_columns(span, uses, numbers, &columns) < 0 ||
+	bad = bad || put_columns(span, uses, numbers, &columns, ends) < 0 ||
 	      bak_put_u8(out, NODE_VERSION) < 0 || bak_put_varint(out, span->len) < 0 ||
 	      bak_buf_append(out, span->hash.b, sizeof span->hash.b) < 0 ||
 	      bak_put_varint(out, span->scatter) < 0 || bak_put_runs(out, &runs) < 0 ||
 	      bak_buf_append(out, table.p, table.len) < 0 ||
 	      bak_put_varint(out, span->n_chunks) < 0 || bak_put_varint(out, span->n_extents) < 0 ||
-	      put_packed(out, &columns) < 0;
+	      put_packed(out, &columns, ends) < 0;
 	bak_runs_release(&runs);
 	return bad ? -1 : 0;
 }
