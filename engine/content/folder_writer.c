@@ -57,7 +57,7 @@ int bak_object_write_unless(struct bak_segmenter *segmenter, const struct bak_tr
 			return 0;
 		}
 	}
-	return bak_segmenter_object(segmenter, kind, payload, NULL, 0, out, err);
+	return bak_segmenter_object(segmenter, BAK_CLASS_TREE, kind, payload, NULL, 0, out, err);
 }
 
 /* --- pages of first names --- */

@@ -45,8 +45,8 @@ static int close_level(struct bak_lines *lines, struct bak_line_level *level, st
 		return -1;
 	*out = (struct bak_line){.kind = BAK_LINE_INNER, .len = level->len};
 	level->n = level->len = 0;
-	return bak_segmenter_object(lines->segmenter, BAK_OBJECT_INNER, &payload, NULL, 0,
-				    &out->ref, err);
+	return bak_segmenter_object(lines->segmenter, BAK_CLASS_TREE, BAK_OBJECT_INNER, &payload,
+				    NULL, 0, &out->ref, err);
 }
 
 static int add_at(struct bak_lines *lines, int i, const struct bak_line *line, uint8_t mark,

@@ -189,8 +189,7 @@ static int store_record(struct bak_sealer *s, struct slot *slot, const struct ba
 static int seal_job(struct bak_sealer *s, struct bak_seg_codec *codec, struct bak_buf *record,
 		    const struct bak_job *job, struct bak_error *err)
 {
-	int copies = job->type == BAK_SEG_TREE ? 2 : 1;
-	for (int i = 0; i < copies; i++) {
+	for (unsigned i = 0; i < job->copies; i++) {
 		struct bak_seg_header header;
 		record->len = 0;
 		if (bak_segment_seal(s->conf.ring, codec, job->type, false, &job->id, job->raw.p,

@@ -29,6 +29,7 @@ struct bak_sealer_conf {
 /* A raw segment with what lies in it. submit takes the buffers over. */
 struct bak_job {
 	enum bak_seg_type type;
+	unsigned copies; /* 1 or 2, in different packs */
 	struct bak_seg_id id;
 	struct bak_buf raw;
 	struct bak_chunk_row *chunks;

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 /* Tree segments are small: a look-up decodes a whole one for a page. */
-static const uint32_t target[BAK_CLASSES] = {BAK_SEG_RAW, BAK_SEG_RAW_SMALL, BAK_SEG_RAW_SMALL};
+static const uint32_t target[BAK_CLASSES] = {BAK_SEG_RAW, BAK_SEG_RAW_SMALL, BAK_SEG_RAW_SMALL,
+					     BAK_SEG_RAW_TINY, BAK_SEG_RAW_TINY};
 
 void bak_segmenter_init(struct bak_segmenter *s, struct bak_sealer *sealer,
 			const uint8_t run[BAK_RUN_BYTES])
@@ -44,7 +45,9 @@ static int make_room(struct bak_segmenter *s, enum bak_seg_class class, size_t l
 		return 0;
 	if (s->next == UINT32_MAX)
 		return bak_error_set(err, BAK_UNSUPPORTED, "more segments than one run can number");
-	job->type = class == BAK_CLASS_TREE ? BAK_SEG_TREE : BAK_SEG_DATA;
+	job->type = class == BAK_CLASS_TREE || class == BAK_CLASS_LISTS ? BAK_SEG_TREE
+									: BAK_SEG_DATA;
+	job->copies = class == BAK_CLASS_TREE ? 2 : 1;
 	memcpy(job->id.run, s->run, BAK_RUN_BYTES);
 	job->id.n = s->next++;
 	if (bak_buf_reserve(&job->raw, len > limit ? len : limit) < 0)
@@ -86,16 +89,17 @@ static int list_node(struct bak_segmenter *s, struct bak_job *job, const struct 
 	return bak_pending_add(&s->nodes, hash, ref->seg.n, ref->off, ref->len);
 }
 
-int bak_segmenter_object(struct bak_segmenter *s, enum bak_object_kind kind,
-			 const struct bak_buf *payload, const struct bak_hash *hash,
-			 uint64_t span_len, struct bak_ref *out, struct bak_error *err)
+int bak_segmenter_object(struct bak_segmenter *s, enum bak_seg_class class,
+			 enum bak_object_kind kind, const struct bak_buf *payload,
+			 const struct bak_hash *hash, uint64_t span_len, struct bak_ref *out,
+			 struct bak_error *err)
 {
 	size_t len = payload->len + BAK_OBJECT_PREFIX;
 	if (len > BAK_SEG_LIMIT)
 		return bak_error_set(err, BAK_UNSUPPORTED, "a tree object of %zu bytes", len);
-	if (make_room(s, BAK_CLASS_TREE, len, err) < 0)
+	if (make_room(s, class, len, err) < 0)
 		return -1;
-	struct bak_job *job = &s->open[BAK_CLASS_TREE];
+	struct bak_job *job = &s->open[class];
 	uint8_t prefix[BAK_OBJECT_PREFIX] = {(uint8_t)kind};
 	bak_store_u32(prefix + 1, (uint32_t)payload->len);
 	*out = (struct bak_ref){job->id, (uint32_t)job->raw.len, (uint32_t)len};

@@ -15,7 +15,10 @@ enum bak_seg_class {
 	BAK_CLASS_BULK = 0,
 	BAK_CLASS_RANDOM = 1, /* will be read at random: smaller segments */
 	BAK_CLASS_TREE = 2,
-	BAK_CLASSES = 3,
+	BAK_CLASS_LISTS = 3, /* nodes of scattered spans */
+	BAK_CLASS_EDITS =
+		4, /* new bytes here and there in older ones: who reads needs many of them */
+	BAK_CLASSES = 5,
 };
 
 struct bak_segmenter {
@@ -36,10 +39,11 @@ void bak_segmenter_release(struct bak_segmenter *s);
 int bak_segmenter_bytes(struct bak_segmenter *s, enum bak_seg_class class, const void *p,
 			uint32_t len, const struct bak_hash *hash, struct bak_extent *out,
 			struct bak_error *err);
-/* A tree object. hash, span_len: list it as a span node; NULL: do not. */
-int bak_segmenter_object(struct bak_segmenter *s, enum bak_object_kind kind,
-			 const struct bak_buf *payload, const struct bak_hash *hash,
-			 uint64_t span_len, struct bak_ref *out, struct bak_error *err);
+/* A tree object, into a segment of class TREE or LISTS. hash, span_len: list it as a span node; NULL: do not. */
+int bak_segmenter_object(struct bak_segmenter *s, enum bak_seg_class class,
+			 enum bak_object_kind kind, const struct bak_buf *payload,
+			 const struct bak_hash *hash, uint64_t span_len, struct bak_ref *out,
+			 struct bak_error *err);
 /* Hands the open segment of a class to the sealer, if there is anything in it. */
 int bak_segmenter_flush(struct bak_segmenter *s, enum bak_seg_class class, struct bak_error *err);
 /* Forgets pending rows that the index knows by now. */

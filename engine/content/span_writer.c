@@ -2,13 +2,12 @@
 #include "engine/content/span_writer.h"
 
 #include "engine/content/matcher.h"
+#include "engine/content/parts.h"
 
 #include <stdlib.h>
 
-/* A matched piece that would bring one more segment into the span for fewer bytes is not taken. */
-#define NEW_SEGMENT_MIN 64
-/* Extents shorter than this cost more in the list than as bytes. */
-#define EXTENT_MIN 4
+/* New bytes of a span that also has older ones: up to this they count as an edit. */
+#define EDIT_MAX (16u << 10)
 
 struct bak_span_writer {
 	struct bak_span_writer_conf conf;
@@ -20,12 +19,11 @@ struct bak_span_writer {
 
 	/* The span that is being placed. */
 	const uint8_t *buf;
+	struct bak_parts parts;
 	struct bak_extent *extents;
 	size_t n_extents, cap_extents;
 	uint32_t *chunk_lens;
 	size_t n_chunks, cap_chunks;
-	struct bak_seg_id seen[BAK_SPAN_MAX_SEGMENTS];
-	size_t n_seen;
 	bool scattered; /* something of it lies in older segments */
 };
 
@@ -52,6 +50,7 @@ void bak_span_writer_free(struct bak_span_writer *sw)
 		return;
 	bak_hmac_release(&sw->hmac);
 	bak_matcher_free(sw->matcher);
+	bak_parts_release(&sw->parts);
 	free(sw->extents);
 	free(sw->chunk_lens);
 	free(sw);
@@ -160,45 +159,30 @@ static int add_chunk_len(struct bak_span_writer *sw, uint64_t len)
 	return 0;
 }
 
-static bool uses_segment(const struct bak_span_writer *sw, const struct bak_seg_id *id)
-{
-	for (size_t i = sw->n_seen; i-- > 0;)
-		if (bak_seg_id_equal(&sw->seen[i], id))
-			return true;
-	return false;
-}
-
-/* Whether the span may use len bytes of a segment: a span of many segments reads slowly. */
-static bool allow_segment(struct bak_span_writer *sw, const struct bak_seg_id *id, uint64_t len)
-{
-	if (uses_segment(sw, id))
-		return true;
-	/* Two places are kept for the segments that new bytes go to. */
-	if (len < NEW_SEGMENT_MIN || sw->n_seen + 2 >= BAK_SPAN_MAX_SEGMENTS ||
-	    sw->n_extents >= BAK_SPAN_MAX_EXTENTS / 2)
-		return false;
-	sw->seen[sw->n_seen++] = *id;
-	return true;
-}
-
 /* New bytes, whole into one segment. hash: of the chunk that they are, NULL for less than one. */
 static int add_new(struct bak_span_writer *sw, uint32_t off, uint32_t len,
 		   const struct bak_hash *hash, struct bak_error *err)
 {
 	struct bak_extent extent;
-	if (bak_segmenter_bytes(sw->conf.segmenter, sw->class, sw->buf + off, len, hash, &extent,
-				err) < 0)
+	enum bak_seg_class class = sw->scattered && len < EDIT_MAX ? BAK_CLASS_EDITS : sw->class;
+	if (bak_segmenter_bytes(sw->conf.segmenter, class, sw->buf + off, len, hash, &extent, err) <
+	    0)
 		return -1;
-	if (!uses_segment(sw, &extent.seg) && sw->n_seen < BAK_SPAN_MAX_SEGMENTS)
-		sw->seen[sw->n_seen++] = extent.seg;
 	return add_extent(sw, &extent) < 0 ? bak_error_nomem(err) : 0;
 }
 
-/* --- matched bytes --- */
+/* --- what the span is made of --- */
 
-/* A matched piece being taken over: the old extents, or its bytes where those are not wanted. */
+/* Chunks that no hash found, one behind another: n of them, the first at file_off. */
+struct run {
+	const struct bak_item *items;
+	size_t n;
+	uint64_t file_off;
+};
+
+/* A matched piece being taken over. */
 struct taking {
-	struct bak_span_writer *sw;
+	struct bak_parts *parts;
 	uint64_t old_off; /* of the piece, in the old version */
 	uint32_t off;     /* in the buffer */
 };
@@ -208,59 +192,42 @@ static int take_extent(void *ctx, uint64_t at, const struct bak_extent *extent,
 {
 	struct taking *t = ctx;
 	uint32_t off = t->off + (uint32_t)(at - t->old_off);
-	if (extent->kind != BAK_EXTENT_BYTES || extent->len < EXTENT_MIN ||
-	    !allow_segment(t->sw, &extent->seg, extent->len))
-		return add_new(t->sw, off, (uint32_t)extent->len, NULL, err);
-	t->sw->scattered = true;
-	return add_extent(t->sw, extent) < 0 ? bak_error_nomem(err) : 0;
+	int rc = extent->kind == BAK_EXTENT_BYTES ? bak_parts_known(t->parts, off, extent)
+						  : bak_parts_fresh(t->parts, off, extent->len);
+	return rc < 0 ? bak_error_nomem(err) : 0;
 }
 
-/* New bytes [off, off + len) of the buffer; those chunks that lie in it whole are listed. */
-static int place_new(struct bak_span_writer *sw, const struct bak_item *items, size_t n,
-		     uint32_t off, uint32_t len, struct bak_error *err)
-{
-	uint32_t end = off + len;
-	for (size_t i = 0; i < n && off < end; i++) {
-		uint32_t from = items[i].off, to = from + (uint32_t)items[i].len;
-		if (to <= off)
-			continue;
-		uint32_t stop = to < end ? to : end;
-		const struct bak_hash *hash = from == off && to == stop ? &items[i].hash : NULL;
-		if (add_new(sw, off, stop - off, hash, err) < 0)
-			return -1;
-		off = stop;
-	}
-	return 0;
-}
-
-/* Chunks that no hash found, one behind another: matched, and what is left is new. */
-static int place_run(struct bak_span_writer *sw, uint64_t file_off, const struct bak_item *items,
-		     size_t n, struct bak_error *err)
+/* The run against the predecessor. */
+static int match_run(struct bak_span_writer *sw, struct run *run, struct bak_error *err)
 {
 	const struct bak_piece *pieces;
 	size_t n_pieces;
-	uint32_t off = items[0].off;
-	size_t len = items[n - 1].off + items[n - 1].len - off;
-	if (bak_matcher_run(sw->matcher, file_off, sw->buf + off, len, &pieces, &n_pieces, err) < 0)
+	if (run->n == 0)
+		return 0;
+	const struct bak_item *last = &run->items[run->n - 1];
+	uint32_t off = run->items[0].off;
+	size_t len = last->off + last->len - off;
+	run->n = 0;
+	if (bak_matcher_run(sw->matcher, run->file_off, sw->buf + off, len, &pieces, &n_pieces,
+			    err) < 0)
 		return -1;
 	for (size_t i = 0; i < n_pieces; i++) {
-		uint32_t at = off + (uint32_t)pieces[i].off, piece_len = (uint32_t)pieces[i].len;
-		struct taking taking = {sw, pieces[i].old_off, at};
-		int rc = pieces[i].old_off == BAK_PIECE_NEW
-				 ? place_new(sw, items, n, at, piece_len, err)
-				 : bak_matcher_extents(sw->matcher, pieces[i].old_off, piece_len,
-						       take_extent, &taking, err);
-		if (rc < 0)
+		uint32_t at = off + (uint32_t)pieces[i].off;
+		struct taking taking = {&sw->parts, pieces[i].old_off, at};
+		if (pieces[i].old_off == BAK_PIECE_NEW) {
+			if (bak_parts_fresh(&sw->parts, at, pieces[i].len) < 0)
+				return bak_error_nomem(err);
+		} else if (bak_matcher_extents(sw->matcher, pieces[i].old_off, pieces[i].len,
+					       take_extent, &taking, err) < 0) {
 			return -1;
+		}
 	}
 	return 0;
 }
 
-/* --- the span --- */
-
 /* What is known of an item: 1 and its extent (holes and zeros always), 0 an unknown chunk, -1. */
-static int look_up(struct bak_span_writer *sw, const struct bak_item *item, bool whole,
-		   struct bak_extent *out, struct bak_error *err)
+static int look_up(struct bak_span_writer *sw, const struct bak_item *item, struct bak_extent *out,
+		   struct bak_error *err)
 {
 	*out = (struct bak_extent){.kind = item->kind == BAK_ITEM_HOLE ? BAK_EXTENT_HOLE
 								       : BAK_EXTENT_ZEROS,
@@ -269,54 +236,106 @@ static int look_up(struct bak_span_writer *sw, const struct bak_item *item, bool
 		return 1;
 	if (add_chunk_len(sw, item->len) < 0)
 		return bak_error_nomem(err);
-	return whole ? 0 : find_chunk(sw, item, out, err);
+	return find_chunk(sw, item, out, err);
 }
 
-/* Chunks that wait for being placed together: n of them, the first at file_off. */
-struct run {
-	const struct bak_item *items;
-	size_t n;
-	uint64_t file_off;
-};
-
-static int flush_run(struct bak_span_writer *sw, struct run *run, bool whole, struct bak_error *err)
-{
-	size_t n = run->n;
-	run->n = 0;
-	if (n == 0)
-		return 0;
-	const struct bak_item *last = &run->items[n - 1];
-	uint32_t off = run->items[0].off;
-	if (whole)
-		return place_new(sw, run->items, n, off, last->off + (uint32_t)last->len - off,
-				 err);
-	return place_run(sw, run->file_off, run->items, n, err);
-}
-
-/* whole: nothing is looked up, all bytes are stored anew. */
-static int place_items(struct bak_span_writer *sw, uint64_t file_off, const struct bak_item *items,
-		       size_t n, bool whole, struct bak_error *err)
+static int gather_parts(struct bak_span_writer *sw, uint64_t file_off, const struct bak_item *items,
+			size_t n, struct bak_error *err)
 {
 	struct run run = {.n = 0};
 	for (size_t i = 0; i < n; file_off += items[i++].len) {
 		struct bak_extent extent;
-		int rc = look_up(sw, &items[i], whole, &extent, err);
-		if (rc == 1 && flush_run(sw, &run, whole, err) < 0)
+		int rc = look_up(sw, &items[i], &extent, err);
+		if (rc < 0 || (rc == 1 && match_run(sw, &run, err) < 0))
 			return -1;
-		if (rc == 1 && extent.kind == BAK_EXTENT_BYTES) {
-			rc = allow_segment(sw, &extent.seg, extent.len);
-			sw->scattered |= rc == 1;
-		}
-		if (rc < 0 || (rc == 1 && add_extent(sw, &extent) < 0))
-			return rc < 0 ? -1 : bak_error_nomem(err);
+		if (rc == 1 && bak_parts_known(&sw->parts, items[i].off, &extent) < 0)
+			return bak_error_nomem(err);
 		if (rc == 1)
 			continue;
 		if (run.n == 0)
 			run = (struct run){.items = &items[i], .file_off = file_off};
 		run.n++;
 	}
-	return flush_run(sw, &run, whole, err);
+	if (match_run(sw, &run, err) < 0)
+		return -1;
+	return bak_parts_settle(&sw->parts) < 0 ? bak_error_nomem(err) : 0;
 }
+
+/* Nothing is looked up, all bytes are stored anew. */
+static int gather_whole(struct bak_span_writer *sw, const struct bak_item *items, size_t n,
+			struct bak_error *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct bak_extent extent = {
+			.kind = items[i].kind == BAK_ITEM_HOLE ? BAK_EXTENT_HOLE : BAK_EXTENT_ZEROS,
+			.len = items[i].len};
+		bool chunk = items[i].kind == BAK_ITEM_CHUNK;
+		if ((chunk ? bak_parts_fresh(&sw->parts, items[i].off, items[i].len)
+			   : bak_parts_known(&sw->parts, 0, &extent)) < 0 ||
+		    (chunk && add_chunk_len(sw, items[i].len) < 0))
+			return bak_error_nomem(err);
+	}
+	return 0;
+}
+
+/* --- storing it --- */
+
+/* A chunk that is wholly fresh; the same may have come a little earlier in this span. */
+static int add_chunk(struct bak_span_writer *sw, const struct bak_item *item, struct bak_error *err)
+{
+	struct bak_segmenter *s = sw->conf.segmenter;
+	uint32_t seg, off, len;
+	if (!bak_pending_find(&s->chunks, &item->hash, &seg, &off, &len) || len != item->len)
+		return add_new(sw, item->off, (uint32_t)item->len, &item->hash, err);
+	struct bak_extent extent = {BAK_EXTENT_BYTES, {.n = seg}, off, len};
+	memcpy(extent.seg.run, s->run, BAK_RUN_BYTES);
+	return add_extent(sw, &extent) < 0 ? bak_error_nomem(err) : 0;
+}
+
+/* Fresh bytes [off, off + len) of the buffer; those chunks that lie in it whole are listed. *item
+ * is the first that may lie there, moved on. */
+static int place_fresh(struct bak_span_writer *sw, const struct bak_item *items, size_t n,
+		       size_t *item, uint32_t off, uint32_t len, struct bak_error *err)
+{
+	uint32_t end = off + len;
+	for (; off < end && *item < n; ++*item) {
+		const struct bak_item *it = &items[*item];
+		if (it->kind != BAK_ITEM_CHUNK || it->off + it->len <= off)
+			continue;
+		uint32_t to = it->off + (uint32_t)it->len, stop = to < end ? to : end;
+		int rc = it->off == off && to == stop ? add_chunk(sw, it, err)
+						      : add_new(sw, off, stop - off, NULL, err);
+		if (rc < 0)
+			return -1;
+		off = stop;
+		if (to > end)
+			break;
+	}
+	return 0;
+}
+
+static int place_parts(struct bak_span_writer *sw, const struct bak_item *items, size_t n,
+		       struct bak_error *err)
+{
+	const struct bak_parts *parts = &sw->parts;
+	size_t item = 0;
+	for (size_t i = 0; i < parts->n; i++) {
+		const struct bak_part *part = &parts->v[i];
+		uint32_t off = part->off, len = (uint32_t)part->extent.len;
+		if (!part->fresh) {
+			if (add_extent(sw, &part->extent) < 0)
+				return bak_error_nomem(err);
+			continue;
+		}
+		for (; i + 1 < parts->n && part[1].fresh; i++, part++)
+			len += (uint32_t)part[1].extent.len;
+		if (place_fresh(sw, items, n, &item, off, len, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* --- the span --- */
 
 /* Lists of extents grow from one version of a span to the next. When they have come to about what
  * the span itself takes, stored, it is written whole; its hash spreads that over the versions. */
@@ -329,8 +348,9 @@ static bool too_scattered(struct bak_span_writer *sw, uint64_t file_off, uint64_
 	    bak_scatter_at(sw->conf.source, &sw->previous, sw->previous_size, file_off, out_scatter,
 			   &scratch) < 0)
 		return false;
-	/* Stored, a span takes about a third; times 0.7 to 1.3. */
-	return *out_scatter * 300 > len * (70 + hash->b[2] * 60u / 255);
+	/* Lists cost least in all when together they have come to what the span takes, stored. But
+	 * twice as much is only a twentieth worse, and most files do not live for so long. */
+	return *out_scatter * 100 > len * (70 + hash->b[2] * 60u / 255);
 }
 
 static int write_node(struct bak_span_writer *sw, struct bak_span *span, uint64_t old_scatter,
@@ -350,15 +370,18 @@ static int write_node(struct bak_span_writer *sw, struct bak_span *span, uint64_
 		if (bak_span_encode(span, &payload, err) < 0)
 			return -1;
 	}
-	return bak_segmenter_object(sw->conf.segmenter, BAK_OBJECT_SPAN, &payload, &span->hash,
-				    span->len, out, err);
+	/* Lists that grow from snapshot to snapshot are much of what these take: stored once. */
+	return bak_segmenter_object(sw->conf.segmenter,
+				    sw->scattered ? BAK_CLASS_LISTS : BAK_CLASS_TREE,
+				    BAK_OBJECT_SPAN, &payload, &span->hash, span->len, out, err);
 }
 
 static void start_span(struct bak_span_writer *sw, const uint8_t *buf, uint64_t len,
 		       struct bak_span_place *out)
 {
 	sw->buf = buf;
-	sw->n_extents = sw->n_chunks = sw->n_seen = 0;
+	sw->n_extents = sw->n_chunks = 0;
+	bak_parts_clear(&sw->parts);
 	sw->scattered = false;
 	*out = (struct bak_span_place){.line = {.kind = BAK_LINE_SPAN, .len = len}};
 }
@@ -375,8 +398,11 @@ int bak_span_writer_store(struct bak_span_writer *sw, uint64_t file_off,
 	int rc = n > 1 ? find_node(sw, &span.hash, len, &out->line.ref, err) : 0;
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;
-	bool whole = too_scattered(sw, file_off, len, &span.hash, &scatter);
-	if (place_items(sw, file_off, items, n, whole, err) < 0)
+	rc = too_scattered(sw, file_off, len, &span.hash, &scatter)
+		     ? gather_whole(sw, items, n, err)
+		     : gather_parts(sw, file_off, items, n, err);
+	sw->scattered = bak_parts_any_known(&sw->parts);
+	if (rc < 0 || place_parts(sw, items, n, err) < 0)
 		return -1;
 	out->single = sw->n_extents == 1;
 	out->only = sw->extents[0];

@@ -41,6 +41,7 @@ enum bak_seg_type { BAK_SEG_DATA = 1, BAK_SEG_TREE = 2, BAK_SEG_FOOTER = 3 };
 #define BAK_SEG_OVERHEAD (BAK_SEG_HEAD_BYTES + BAK_TAG_BYTES)    /* 96 */
 #define BAK_SEG_RAW (1u << 20)       /* target: the knee of FUSE request size and zstd's ratio */
 #define BAK_SEG_RAW_SMALL (1u << 18) /* for files read at random */
+#define BAK_SEG_RAW_TINY (1u << 16)  /* for what is spread over a file: edits, lists of extents */
 #define BAK_SEG_MAX_RAW (5u << 18)
 #define BAK_SEG_LIMIT (64u << 20)
 
