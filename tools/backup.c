@@ -216,6 +216,8 @@ static int run_driver(struct share *share, void *store, struct bak_error *err)
 		.take_over = bak_args_count(&work->tool->args, "take-over") > 0,
 		.level = work->level ? work->level
 				     : (int)bak_store_get_number(share->conf, "level"),
+		.no_alike = !bak_store_get_bool(share->conf, "alike"),
+		.no_dedup = !bak_store_get_bool(share->conf, "dedup"),
 		.workers = work->tool->config.workers,
 		.progress = on_progress,
 		.progress_ctx = share,

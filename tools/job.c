@@ -273,6 +273,8 @@ static int fill_snapshot(struct run *r, struct bak_run *run, const char *path, u
 				       .driver = r->driver->name,
 				       .take_over = r->job->take_over,
 				       .level = (int)bak_store_get_number(r->job->store, "level"),
+				       .no_alike = !bak_store_get_bool(r->job->store, "alike"),
+				       .no_dedup = !bak_store_get_bool(r->job->store, "dedup"),
 				       .workers = r->job->workers};
 	struct bak_backup *backup = NULL;
 	json_t *facts = json_object();

@@ -59,6 +59,8 @@ int bak_file_writer_new(const struct bak_file_writer_conf *conf, struct bak_file
 					     .source = conf->source,
 					     .usable = conf->usable,
 					     .ring = conf->ring,
+					     .no_alike = conf->no_alike,
+					     .no_dedup = conf->no_dedup,
 					     .chunker = &fw->chunker,
 					     .table_bytes = conf->table_bytes};
 	if (bak_chunker_init(&fw->chunker, conf->ring->gear_key, conf->chunk_min, conf->chunk_avg,

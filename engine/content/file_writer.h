@@ -26,7 +26,8 @@ struct bak_file_writer_conf {
 	struct bak_usable *usable;
 	const struct bak_keyring *ring;
 	uint32_t chunk_min, chunk_avg, chunk_max, span;
-	size_t table_bytes; /* see span_writer.h */
+	size_t table_bytes; /* see span_writer.h, as for these */
+	bool no_alike, no_dedup;
 };
 
 int bak_file_writer_new(const struct bak_file_writer_conf *conf, struct bak_file_writer **out_fw,

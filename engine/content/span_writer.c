@@ -63,7 +63,7 @@ void bak_span_writer_begin(struct bak_span_writer *sw, enum bak_seg_class class,
 	sw->previous_size = previous ? previous_size : 0;
 	if (previous)
 		sw->previous = *previous;
-	bak_matcher_begin(sw->matcher, previous, previous_size);
+	bak_matcher_begin(sw->matcher, sw->conf.no_alike ? NULL : previous, previous_size);
 }
 
 void bak_span_writer_hash(struct bak_span_writer *sw, const void *p, size_t len,
@@ -84,6 +84,8 @@ static int find_chunk(struct bak_span_writer *sw, const struct bak_item *item,
 {
 	struct bak_segmenter *s = sw->conf.segmenter;
 	uint32_t seg, off, len;
+	if (sw->conf.no_dedup)
+		return 0;
 	if (bak_pending_find(&s->chunks, &item->hash, &seg, &off, &len) && len == item->len) {
 		*out = (struct bak_extent){BAK_EXTENT_BYTES, {.n = seg}, off, len};
 		memcpy(out->seg.run, s->run, BAK_RUN_BYTES);
@@ -102,6 +104,8 @@ static int find_node(struct bak_span_writer *sw, const struct bak_hash *hash, ui
 {
 	struct bak_segmenter *s = sw->conf.segmenter;
 	uint32_t seg;
+	if (sw->conf.no_dedup)
+		return 0;
 	if (bak_pending_find(&s->nodes, hash, &seg, &out->off, &out->len)) {
 		memcpy(out->seg.run, s->run, BAK_RUN_BYTES);
 		out->seg.n = seg;
@@ -285,6 +289,8 @@ static int add_chunk(struct bak_span_writer *sw, const struct bak_item *item, st
 {
 	struct bak_segmenter *s = sw->conf.segmenter;
 	uint32_t seg, off, len;
+	if (sw->conf.no_dedup)
+		return add_new(sw, item->off, (uint32_t)item->len, NULL, err);
 	if (!bak_pending_find(&s->chunks, &item->hash, &seg, &off, &len) || len != item->len)
 		return add_new(sw, item->off, (uint32_t)item->len, &item->hash, err);
 	struct bak_extent extent = {BAK_EXTENT_BYTES, {.n = seg}, off, len};
@@ -373,7 +379,8 @@ static int write_node(struct bak_span_writer *sw, struct bak_span *span, uint64_
 	/* Lists that grow from snapshot to snapshot are much of what these take: stored once. */
 	return bak_segmenter_object(sw->conf.segmenter,
 				    sw->scattered ? BAK_CLASS_LISTS : BAK_CLASS_TREE,
-				    BAK_OBJECT_SPAN, &payload, &span->hash, span->len, out, err);
+				    BAK_OBJECT_SPAN, &payload,
+				    sw->conf.no_dedup ? NULL : &span->hash, span->len, out, err);
 }
 
 static void start_span(struct bak_span_writer *sw, const uint8_t *buf, uint64_t len,

@@ -32,6 +32,8 @@ struct bak_span_writer_conf {
 	struct bak_usable *usable;
 	const struct bak_keyring *ring;
 	const struct bak_chunker *chunker;
+	bool no_alike;      /* nothing is matched with the predecessor */
+	bool no_dedup;      /* nothing is found by its hash, and no hash is listed */
 	size_t table_bytes; /* most that the matcher's table takes; 0: its own bound */
 };
 int bak_span_writer_new(const struct bak_span_writer_conf *conf, struct bak_span_writer **out_sw,

@@ -191,6 +191,8 @@ int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_w
 					    .source = conf->source,
 					    .usable = w->usable,
 					    .ring = conf->ring,
+					    .no_alike = conf->no_alike,
+					    .no_dedup = conf->no_dedup,
 					    .chunk_min = conf->chunk.min,
 					    .chunk_avg = conf->chunk.avg,
 					    .chunk_max = conf->chunk.max,

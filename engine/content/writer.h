@@ -48,11 +48,12 @@ struct bak_writer_conf {
 	struct bak_chunk_conf chunk;
 	uint8_t run[8];
 	int64_t run_start;
-	int level;        /* zstd */
-	unsigned workers; /* 0: as many as cores */
-	size_t memory;    /* what tables and what segments under way may take, each; 0: no bound of
+	int level;               /* zstd */
+	bool no_alike, no_dedup; /* see span_writer.h */
+	unsigned workers;        /* 0: as many as cores */
+	size_t memory;   /* what tables and what segments under way may take, each; 0: no bound of
 			  the caller's */
-	unsigned parity;  /* percent for each pack; 0 none */
+	unsigned parity; /* percent for each pack; 0 none */
 	const struct bak_snapshot *previous; /* the predecessor, or NULL */
 	const struct bak_place_set *lost;    /* segments that nothing may refer to; may be NULL */
 	int64_t scan_start_s;                /* files with ctime >= this are read again next time */

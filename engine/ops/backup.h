@@ -29,8 +29,9 @@ const char *bak_run_id(const struct bak_run *run); /* 16 hex digits */
 
 struct bak_backup_conf {
 	const char *store, *driver;
-	bool take_over; /* the store may belong to another host so far */
-	int level;      /* zstd; 0: 3 */
+	bool take_over;          /* the store may belong to another host so far */
+	int level;               /* zstd; 0: 3 */
+	bool no_alike, no_dedup; /* see span_writer.h */
 	unsigned workers;
 	void (*progress)(void *ctx, const struct bak_writer_progress *progress);
 	void *progress_ctx;

@@ -46,6 +46,8 @@ struct bak_writer *bak_fixture_writer(struct bak_fixture *fx, const struct bak_s
 				       .ring = &fx->ring,
 				       .index = fx->index,
 				       .source = fx->source,
+				       .no_alike = fx->no_alike,
+				       .no_dedup = fx->no_dedup,
 				       .chunk = fx->chunk,
 				       .run_start = 1000,
 				       .level = 3,

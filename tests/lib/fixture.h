@@ -14,6 +14,7 @@ struct bak_fixture {
 	struct bak_index *index;
 	struct bak_source *source;
 	struct bak_chunk_conf chunk;
+	bool no_alike, no_dedup; /* of writers to come */
 };
 
 /* Fails the test when anything goes wrong. */

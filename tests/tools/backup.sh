@@ -47,3 +47,25 @@ expect 0 'snapshot' bakfs -c host.conf backup --take-over --name other files:one
 # Quiet is quiet; -v is not.
 expect 0 '' bakfs -q backup two
 expect 0 'docs' bakfs -v backup --name docs files:one
+
+# A store may do without being told from what is there already.
+mkdir same
+head -c 300000 /dev/urandom >same/a
+cp same/a same/b
+cat >same.conf <<-END
+	[repository]
+	path = repo
+	key_file = key
+	[store told]
+	type = files
+	path = same
+	alike = no
+	dedup = no
+	[store usual]
+	type = files
+	path = same
+END
+expect 0 . bakfs -c same.conf --json backup told
+json '.snapshots[0].new_bytes' 600000
+expect 0 . bakfs -c same.conf --json backup usual
+json '.snapshots[0].new_bytes' 300000

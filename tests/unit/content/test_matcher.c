@@ -308,6 +308,38 @@ static void test_random_lives(void **state)
 	free(p);
 }
 
+/* A store may do without: then only what is exactly known is found, or nothing. */
+static void test_told_not_to(void **state)
+{
+	(void)state;
+	struct bak_fixture fx;
+	struct bak_snapshot one, two, three;
+	uint8_t *p = malloc(LEN);
+	uint64_t new_bytes;
+	assert_non_null(p);
+	bak_fixture_open(&fx);
+	fx.no_alike = true;
+	bak_fill_random(p, LEN, 1);
+	save(&fx, NULL, p, LEN, &one, &new_bytes);
+	for (size_t at = 0; at < LEN / 2; at += 4000)
+		p[at] ^= 1;
+	save(&fx, &one, p, LEN, &two, &new_bytes);
+	assert_in_range(new_bytes, LEN / 2 - 8000, LEN * 3 / 4);
+	expect_bytes(&fx, &two, p, LEN);
+	fx.no_dedup = true;
+	save(&fx, &two, p, LEN, &three, &new_bytes);
+	assert_int_equal(new_bytes, LEN);
+	expect_bytes(&fx, &three, p, LEN);
+	/* Nor does it help others to find it. */
+	bak_fill_random(p, LEN, 2);
+	save(&fx, &three, p, LEN, &one, &new_bytes);
+	fx.no_dedup = false;
+	save(&fx, NULL, p, LEN, &two, &new_bytes);
+	assert_int_equal(new_bytes, LEN);
+	free(p);
+	bak_fixture_close(&fx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,6 +351,7 @@ int main(void)
 		cmocka_unit_test(test_halves_change_places),
 		cmocka_unit_test(test_rows_move_to_the_end),
 		cmocka_unit_test(test_random_lives),
+		cmocka_unit_test(test_told_not_to),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
