@@ -20,7 +20,10 @@
 
 #include <cmocka.h>
 
-static unsigned long n_trials = 300;
+#ifndef TRIALS
+#define TRIALS 300 /* fewer under sanitizers */
+#endif
+static unsigned long n_trials = TRIALS;
 static uint64_t seed = 20261121;
 
 #define N_TREES 4 /* store a in three generations, then store b */
@@ -124,6 +127,7 @@ struct trial {
 	const char *name; /* of the damaged object */
 	char what[200];
 	bool block;
+	bool many; /* several damages at once: anything may be lost, but what is has to be told */
 	struct lost *lost; /* as the last check told */
 	size_t n_lost, cap_lost;
 };
@@ -261,6 +265,14 @@ static void compare_file(struct trial *t, const struct bak_tree *tree, uint64_t 
 		EXPECT(t, range_reads(t, file, &found.entry.inode, 0, file->len) || !listed);
 }
 
+/* Refusing a read is slow, and the small files of one segment are refused alike: one in 16 tells. */
+static bool is_spared(const struct trial *t, uint64_t number, const struct bak_damage_file *file,
+		      bool listed)
+{
+	return file->ino % 16 != t->number % 16 && strncmp(file->path, "many/", 5) == 0 &&
+	       (!listed || lost_file(t, number, file));
+}
+
 static void compare_snapshot(struct trial *t, uint64_t number, const struct bak_damage_tree *want,
 			     bool listed)
 {
@@ -274,7 +286,8 @@ static void compare_snapshot(struct trial *t, uint64_t number, const struct bak_
 		return;
 	struct bak_tree tree = {bak_repo_source(t->world.repo), &snapshot};
 	for (size_t i = 0; i < want->n; i++)
-		compare_file(t, &tree, number, &want->files[i], listed);
+		if (!is_spared(t, number, &want->files[i], listed))
+			compare_file(t, &tree, number, &want->files[i], listed);
 	bak_snapshot_release(&snapshot);
 }
 
@@ -303,10 +316,10 @@ static void clone(const struct ground *g, struct trial *t)
 }
 
 /* An object of a kind that is chosen first; what was forgotten is not live. */
-static const char *choose(struct trial *t)
+static const char *choose(struct trial *t, bool pack)
 {
 	const struct names *names = &t->ground->names;
-	const char *kind = kinds[bak_test_random(&t->random) % N_KINDS];
+	const char *kind = pack ? "packs/" : kinds[bak_test_random(&t->random) % N_KINDS];
 	for (;;) {
 		const char *name = names->v[bak_test_random(&t->random) % names->n];
 		if (strncmp(name, kind, strlen(kind)) == 0 && strcmp(name, "snapshots/2") != 0)
@@ -314,10 +327,11 @@ static const char *choose(struct trial *t)
 	}
 }
 
-static void damage(struct trial *t)
+static void damage(struct trial *t, bool pack)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 	uint64_t size = 0;
+	t->name = choose(t, pack);
 	bak_must(bak_backend_size(t->world.mem, t->name, &size, &err), &err);
 	uint64_t at = bak_test_random(&t->random) % size;
 	t->block = bak_test_random(&t->random) % 2;
@@ -344,6 +358,8 @@ static bool must_be_saved(const struct trial *t)
 	char parity[BAK_PARITY_NAME_LEN];
 	uint8_t id[BAK_PACK_ID_BYTES];
 	uint64_t size;
+	if (t->many)
+		return false;
 	if (strncmp(t->name, "parity/", 7) == 0 || strncmp(t->name, "condemned/", 10) == 0 ||
 	    strncmp(t->name, "running/", 8) == 0)
 		return true;
@@ -356,7 +372,7 @@ static bool must_be_saved(const struct trial *t)
 /* Folders lie twice, so one damage never costs one. */
 static void expect_files_only(struct trial *t)
 {
-	for (size_t i = 0; i < t->n_lost; i++)
+	for (size_t i = 0; i < t->n_lost && !t->many; i++)
 		EXPECT(t, t->lost[i].whole || t->lost[i].n_ranges > 0);
 }
 
@@ -414,18 +430,19 @@ static bool opens(struct trial *t)
 	return rc == 0;
 }
 
-static void run_trial(const struct ground *g, uint64_t number)
+static void run_trial(const struct ground *g, uint64_t number, bool many)
 {
-	struct trial t = {.ground = g, .number = number, .random = seed + number * 7919};
+	struct trial t = {
+		.ground = g, .number = number, .random = seed + number * 7919 + many, .many = many};
 	for (int i = 0; i < 8; i++)
 		bak_test_random(&t.random);
 	clone(g, &t);
-	t.name = choose(&t);
 	/* Half of them rot under a repository that is open and has its index. */
 	bool early = bak_test_random(&t.random) % 2;
 	if (early)
 		EXPECT(&t, opens(&t));
-	damage(&t);
+	for (uint64_t n = many ? 2 + bak_test_random(&t.random) % 10 : 1; n > 0; n--)
+		damage(&t, many);
 	if (early || opens(&t)) {
 		compare_all(&t, false);
 		expect_seen(&t);
@@ -447,13 +464,25 @@ static void test_trials(void **state)
 	make_ground(&ground);
 	print_message("%lu damages, seed %llu\n", n_trials, (unsigned long long)seed);
 	for (unsigned long i = 0; i < n_trials; i++)
-		run_trial(&ground, i);
+		run_trial(&ground, i, false);
+	drop_ground(&ground);
+}
+
+/* Folders and lists of extents are lost only when both copies are. */
+static void test_many_at_once(void **state)
+{
+	struct ground ground;
+	(void)state;
+	make_ground(&ground);
+	for (unsigned long i = 0; i < n_trials / 10; i++)
+		run_trial(&ground, i, true);
 	drop_ground(&ground);
 }
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_trials)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_trials),
+					   cmocka_unit_test(test_many_at_once)};
 	if (argc > 1)
 		n_trials = strtoul(argv[1], NULL, 10);
 	if (argc > 2)
