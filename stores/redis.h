@@ -48,6 +48,8 @@ int bak_redis_connect_sentinel(const struct bak_redis *redis,
 			       struct bak_error *err);
 void bak_redis_disconnect(struct bak_redis_conn *conn); /* NULL is fine */
 int bak_redis_fd(const struct bak_redis_conn *conn);
+/* It failed once and is of no more use. */
+bool bak_redis_is_broken(const struct bak_redis_conn *conn);
 
 /* A command of words, NULL at the end; the reply is the caller's. An error that the server answers
  * is BAK_REFUSED and such, in its words; a lost connection BAK_UNAVAILABLE. */
@@ -135,7 +137,7 @@ const char *bak_redis_writers_of(bool valkey_head, unsigned version);
 
 /* --- redis_find.c --- */
 
-/* The store's own connection, made when it is not there; sentinels are asked where it leads. */
+/* The store's own connection, made when it is not there or has failed; sentinels are asked where it leads. */
 int bak_redis_need(struct bak_redis *redis, struct bak_error *err);
 /* A cluster's primaries, by their first slot. */
 struct bak_redis_nodes {

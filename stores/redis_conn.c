@@ -29,6 +29,7 @@ struct bak_redis_conn {
 	redisReader *reader;
 	int fd;
 	uint64_t timeout_ms;
+	bool broken;    /* an answer that did not come may come yet, and be taken for another */
 	char name[300]; /* for messages */
 };
 
@@ -155,6 +156,11 @@ void bak_redis_set_timeout(struct bak_redis_conn *conn, uint64_t ms)
 	conn->timeout_ms = ms;
 }
 
+bool bak_redis_is_broken(const struct bak_redis_conn *conn)
+{
+	return conn->broken;
+}
+
 int bak_redis_fd(const struct bak_redis_conn *conn)
 {
 	return conn->fd;
@@ -180,8 +186,8 @@ static ssize_t try_read(struct bak_redis_conn *conn, void *p, size_t len, short 
 	return -1;
 }
 
-int bak_redis_read(struct bak_redis_conn *conn, void *p, size_t len, size_t *out_n,
-		   struct bak_error *err)
+static int read_some(struct bak_redis_conn *conn, void *p, size_t len, size_t *out_n,
+		     struct bak_error *err)
 {
 	uint64_t deadline = now_ms() + conn->timeout_ms;
 
@@ -198,6 +204,15 @@ int bak_redis_read(struct bak_redis_conn *conn, void *p, size_t len, size_t *out
 		if (wait_for(conn, events, deadline, err) < 0)
 			return -1;
 	}
+}
+
+int bak_redis_read(struct bak_redis_conn *conn, void *p, size_t len, size_t *out_n,
+		   struct bak_error *err)
+{
+	int rc = read_some(conn, p, len, out_n, err);
+
+	conn->broken |= rc < 0 || *out_n == 0;
+	return rc;
 }
 
 static ssize_t try_write(struct bak_redis_conn *conn, const void *p, size_t len, short *out_events,
@@ -218,8 +233,8 @@ static ssize_t try_write(struct bak_redis_conn *conn, const void *p, size_t len,
 	return -1;
 }
 
-int bak_redis_write(struct bak_redis_conn *conn, const void *data, size_t len,
-		    struct bak_error *err)
+static int write_all(struct bak_redis_conn *conn, const void *data, size_t len,
+		     struct bak_error *err)
 {
 	uint64_t deadline = now_ms() + conn->timeout_ms;
 	const char *p = data;
@@ -240,6 +255,14 @@ int bak_redis_write(struct bak_redis_conn *conn, const void *data, size_t len,
 			return -1;
 	}
 	return 0;
+}
+
+int bak_redis_write(struct bak_redis_conn *conn, const void *p, size_t len, struct bak_error *err)
+{
+	int rc = write_all(conn, p, len, err);
+
+	conn->broken |= rc < 0;
+	return rc;
 }
 
 /* --- commands --- */

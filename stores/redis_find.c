@@ -61,8 +61,10 @@ static int find_primary(struct bak_redis *redis, struct bak_error *err)
 
 int bak_redis_need(struct bak_redis *redis, struct bak_error *err)
 {
-	if (redis->conn)
+	if (redis->conn && !bak_redis_is_broken(redis->conn))
 		return 0;
+	bak_redis_disconnect(redis->conn);
+	redis->conn = NULL;
 	if (bak_store_get_item(redis->conf, "sentinel", 0) && find_primary(redis, err) < 0)
 		return -1;
 	return bak_redis_connect(redis, &redis->address, &redis->conn, err);

@@ -197,8 +197,8 @@ static const struct version {
 	const char *name;
 } versions[] = {
 	{false, 0, 0, 8, "Redis 4"},    {false, 5, 0, 9, "Redis 5 to 6.2"},
-	{false, 7, 0, 10, "Redis 7.0"}, {false, 7, 2, 11, "Redis 7.2"},
-	{false, 7, 4, 12, "Redis 7.4"}, {true, 0, 0, 11, "Valkey 7.2 or 8"},
+	{false, 7, 0, 10, "Redis 7.0"}, {false, 7, 2, 11, "Redis 7.2 or Valkey 7.2 to 8.1"},
+	{false, 7, 4, 12, "Redis 7.4"}, {true, 0, 0, 11, "Valkey 7.2 to 8.1"},
 	{true, 9, 0, 80, "Valkey 9.0"}, {true, 9, 2, 81, "Valkey 9.2"},
 };
 #define N_VERSIONS (sizeof versions / sizeof *versions)

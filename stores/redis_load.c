@@ -469,12 +469,12 @@ int bak_redis_load_all(struct bak_redis *redis, const struct bak_redis_info *inf
 	if (rc < 0 && l.owed) {
 		bak_redis_disconnect(redis->conn);
 		redis->conn = NULL;
-		l.owed = 0;
-		l.selected = UINT64_MAX;
-		if (bak_redis_need(redis, &second) == 0)
-			l.conn = redis->conn;
 	}
-	if ((redis->conn ? clear_stages(&l, &second) : -1) < 0)
+	l.owed = 0;
+	l.selected = UINT64_MAX;
+	bool there = bak_redis_need(redis, &second) == 0;
+	l.conn = redis->conn;
+	if (!there || clear_stages(&l, &second) < 0)
 		bak_store_warn(redis->env, "databases used on the way could not be emptied: %s",
 			       second.msg);
 	loader_release(&l);

@@ -7,6 +7,7 @@
  */
 #include "stores/redis.h"
 
+#include "engine/base/bytes.h"
 #include "engine/base/hash.h"
 
 #include <arpa/inet.h>
@@ -24,6 +25,8 @@
 #define COME_MS 10000
 #define SLICE_MS 200
 #define PING_MS 5000
+/* More than any history has, and twice that still fits. */
+#define FAR_OFFSET ((uint64_t)1 << 60)
 
 struct bak_redis_master {
 	const struct bak_redis *redis;
@@ -247,20 +250,36 @@ static bool is_command(const redisReply *reply, const char *name)
 	       strcasecmp(reply->element[0]->str, name) == 0;
 }
 
-/* A history of our own: the target starts from nothing. */
-static int begin_transfer(struct bak_redis_master *m, bool psync, uint64_t size,
-			  struct bak_error *err)
+/* A history of our own, 40 hex digits. */
+static int make_id(char *out, struct bak_error *err)
 {
-	static const char digits[] = "0123456789abcdef";
-	uint8_t random[40];
-	char line[128], id[41] = "";
+	uint8_t random[20];
 
 	if (bak_random(random, sizeof random, err) < 0)
 		return -1;
-	for (size_t i = 0; i < 40; i++)
-		id[i] = digits[random[i] & 15];
+	bak_hex(out, random, sizeof random);
+	return 0;
+}
+
+/* To a target that is told its own history's name, the old data is an older state of what it gets,
+ * and its clients may read that as long as it loads (Redis 7). Nothing must fit on that history by
+ * accident: its offset is far behind all that there was. */
+static int begin_transfer(struct bak_redis_master *m, const redisReply *psync, uint64_t size,
+			  struct bak_error *err)
+{
+	const char *their_id = psync ? psync->element[1]->str : "";
+	char line[128], id[41] = "";
+	uint64_t offset = 0;
+
+	if (strlen(their_id) == 40 && strspn(their_id, "0123456789abcdef") == 40) {
+		memcpy(id, their_id, sizeof id);
+		offset = strtoull(psync->element[2]->str, NULL, 10) & (FAR_OFFSET - 1);
+	} else if (make_id(id, err) < 0) {
+		return -1;
+	}
 	if (psync) {
-		snprintf(line, sizeof line, "+FULLRESYNC %s 1\r\n", id);
+		snprintf(line, sizeof line, "+FULLRESYNC %s %" PRIu64 "\r\n", id,
+			 offset + FAR_OFFSET);
 		if (send_text(m, line, err) < 0)
 			return -1;
 	}
@@ -273,10 +292,12 @@ static int begin_transfer(struct bak_redis_master *m, bool psync, uint64_t size,
 static int answer(struct bak_redis_master *m, const redisReply *command, uint64_t size,
 		  struct bak_error *err)
 {
-	bool psync = is_command(command, "PSYNC");
+	bool psync = is_command(command, "PSYNC") && command->elements == 3 &&
+		     command->element[1]->type == REDIS_REPLY_STRING &&
+		     command->element[2]->type == REDIS_REPLY_STRING;
 
 	if (psync || is_command(command, "SYNC"))
-		return begin_transfer(m, psync, size, err) < 0 ? -1 : 1;
+		return begin_transfer(m, psync ? command : NULL, size, err) < 0 ? -1 : 1;
 	if (is_command(command, "PING"))
 		return send_text(m, "+PONG\r\n", err);
 	if (is_command(command, "REPLCONF") || is_command(command, "AUTH"))

@@ -13,6 +13,8 @@
 #include <time.h>
 
 #define LOOK_MS 100
+/* A server answers while it loads, but not in the middle of a key. */
+#define LOAD_TIMEOUT_MS 1800000
 
 struct restore {
 	struct bak_redis *redis;
@@ -214,6 +216,14 @@ static void put_settings_back(struct restore *r)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 
+	if ((r->diskless || r->tls) && bak_redis_need(r->redis, &err) < 0) {
+		bak_store_warn(r->redis->env,
+			       "the server's repl-diskless-load is swapdb now and was %s: %s",
+			       r->diskless ? r->diskless : "something else", err.msg);
+		free(r->diskless);
+		free(r->tls);
+		r->diskless = r->tls = NULL;
+	}
 	if (r->diskless &&
 	    bak_redis_config_set(r->redis->conn, "repl-diskless-load", r->diskless, &err) < 0)
 		bak_store_warn(r->redis->env, "the server's repl-diskless-load was %s: %s",
@@ -239,15 +249,23 @@ static int attach(struct restore *r, const struct bak_redis_master *master, stru
 	return 0;
 }
 
+/* A server refuses while it loads, and notices a moment later that we are gone. */
 static int detach(struct restore *r, struct bak_error *err)
 {
-	BAK_AUTO(bak_redis_free_reply) redisReply *reply = NULL;
+	uint64_t tries = r->redis->timeout_ms / LOOK_MS + 1;
 
-	if (!r->attached)
-		return 0;
-	if (bak_redis_do(r->redis->conn, &reply, err, "REPLICAOF", "NO", "ONE", NULL) < 0)
-		return bak_error_wrap(err, "REPLICAOF NO ONE: the server is still a replica of us");
-	r->attached = false;
+	while (r->attached) {
+		BAK_AUTO(bak_redis_free_reply) redisReply *reply = NULL;
+
+		if (bak_redis_need(r->redis, err) == 0 &&
+		    bak_redis_do(r->redis->conn, &reply, err, "REPLICAOF", "NO", "ONE", NULL) == 0)
+			r->attached = false;
+		else if (!strstr(err->msg, "LOADING") || --tries == 0)
+			return bak_error_wrap(
+				err, "REPLICAOF NO ONE: the server is still a replica of us");
+		else
+			poll(NULL, 0, LOOK_MS);
+	}
 	return 0;
 }
 
@@ -283,10 +301,14 @@ static int wait_loaded(struct restore *r, struct bak_redis_master *master, struc
 {
 	int rc;
 
+	bak_redis_set_timeout(r->redis->conn, LOAD_TIMEOUT_MS);
 	while ((rc = is_loaded(r, err)) == 0) {
-		if (bak_redis_master_tend(master, LOOK_MS, err) < 0)
-			return -1;
+		if (bak_redis_master_tend(master, LOOK_MS, err) < 0) {
+			rc = -1;
+			break;
+		}
 	}
+	bak_redis_set_timeout(r->redis->conn, r->redis->timeout_ms);
 	return rc < 0 ? -1 : 0;
 }
 
@@ -367,16 +389,16 @@ static int restore_as_master(struct restore *r, struct bak_error *err)
 	if (rc == 0)
 		rc = copy_from_us(r, master, err);
 	reached = r->file->at > 0;
+	bak_redis_master_free(master);
 	if (rc < 0 && detach(r, &second) < 0)
 		bak_store_warn(r->redis->env, "%s", second.msg);
 	put_settings_back(r);
-	bak_redis_master_free(master);
 	if (rc == 0)
 		return 1;
 	if (!r->attached && is_unchanged(r))
 		json_object_set_new(r->state, "unchanged", json_true());
 	r->file->at = 0;
-	return reached || err->code != BAK_UNAVAILABLE || r->attached ? -1 : 0;
+	return reached || r->attached || err->code == BAK_CANCELLED ? -1 : 0;
 }
 
 /* --- on its disk --- */

@@ -79,10 +79,13 @@ static int put_head(struct scan *s, unsigned version, struct bak_error *err)
 	snprintf(text, sizeof text, valkey ? "VALKEY%03u" : "REDIS%04u", version);
 	if (put(s, text, 9, err) < 0)
 		return -1;
+	if (put_aux(s, s->info->valkey ? "valkey-ver" : "redis-ver", s->info->version, err) < 0)
+		return -1;
 	snprintf(text, sizeof text, "%lld", (long long)time(NULL));
-	return put_aux(s, s->info->valkey ? "valkey-ver" : "redis-ver", s->info->version, err) < 0
-		       ? -1
-		       : put_aux(s, "ctime", text, err);
+	if (put_aux(s, "ctime", text, err) < 0)
+		return -1;
+	snprintf(text, sizeof text, "%" PRIu64, s->info->used_memory);
+	return put_aux(s, "used-mem", text, err);
 }
 
 /* Behind what DUMP gave stands the version that it is of: the file's. */

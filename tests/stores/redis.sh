@@ -9,7 +9,7 @@ set -euo pipefail
 . "$TESTS/lib/cli.sh"
 
 version=${VERSION:?}
-keys=${KEYS:-2000}
+keys=${KEYS:-500}
 redis_need "$version" || skip "redis or valkey $version cannot be had"
 command -v redis-cli >/dev/null || skip "redis-cli is missing"
 trap 'for dir in "$work"/s-*; do [ ! -f "$dir/pid" ] || redis_kill "$dir"; done; cleanup' EXIT
