@@ -63,7 +63,7 @@ static int with_name(struct bak_walk *w, const struct bak_entry *entry, struct b
  */
 static int pass_over(struct bak_walk *w, struct bak_cursor *cursor, struct bak_error *err)
 {
-	BAK_AUTO(bak_gap_release) struct bak_gap gap;
+	BAK_AUTO(bak_gap_release) struct bak_gap gap = {.one = false};
 	struct bak_error why = *err;
 	size_t len = w->path.len;
 	if (!bak_is_damage(err))
