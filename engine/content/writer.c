@@ -4,6 +4,7 @@
 #include "engine/base/hash.h"
 #include "engine/content/file_writer.h"
 #include "engine/content/folder_writer.h"
+#include "engine/content/kin.h"
 #include "engine/content/link_writer.h"
 #include "engine/content/sealer.h"
 
@@ -21,6 +22,7 @@ struct frame {
 	struct bak_folder_writer fw;
 	struct bak_cursor *previous;     /* over the same folder in the predecessor; NULL: none */
 	const struct bak_found *waiting; /* the cursor's entry that comes next */
+	struct bak_kin passed, next;     /* the last file that the cursor left behind; waiting */
 	size_t path_len;                 /* of the path with this folder's name */
 };
 
@@ -59,6 +61,8 @@ static void frame_free(struct frame *frame)
 	if (!frame)
 		return;
 	bak_cursor_close(frame->previous);
+	bak_kin_release(&frame->passed);
+	bak_kin_release(&frame->next);
 	bak_folder_writer_release(&frame->fw);
 	bak_buf_release(&frame->xattrs);
 	free(frame->name);
@@ -154,9 +158,23 @@ static const struct bak_found *find_previous(struct bak_writer *w, const char *n
 			return frame->waiting;
 		if (d > 0)
 			return NULL;
+		bak_kin_remember(&frame->passed, e);
 		frame->waiting = NULL;
 	}
 	return NULL;
+}
+
+/* Of the predecessor's files beside the open one, one that it may have come from; NULL: none. */
+static const struct bak_kin *find_kin(struct bak_writer *w)
+{
+	struct frame *frame = w->top;
+	uint64_t ino = w->inode.inode.ino;
+	frame->next.name.len = 0;
+	if (frame->waiting)
+		bak_kin_remember(&frame->next, &frame->waiting->entry);
+	if (bak_kin_fits(&frame->passed, w->name, ino))
+		return &frame->passed;
+	return bak_kin_fits(&frame->next, w->name, ino) ? &frame->next : NULL;
 }
 
 int bak_writer_new(const struct bak_writer_conf *conf, struct bak_writer **out_writer,
@@ -381,11 +399,16 @@ int bak_writer_file_restart(struct bak_writer *w, struct bak_error *err)
 		return bak_error_set(err, BAK_BUG, "no file is open");
 	/* What changed is told from what stayed by the same file one snapshot earlier. */
 	const struct bak_found *old = find_previous(w, w->name);
+	const struct bak_kin *kin = old ? NULL : find_kin(w);
 	const struct bak_inode *was = old && old->entry.inode.type == BAK_TYPE_FILE &&
 						      old->entry.inode.size > 0
 					      ? &old->entry.inode
 					      : NULL;
-	bak_file_writer_begin(w->file, w->class, was ? &was->content : NULL, was ? was->size : 0);
+	if (kin)
+		bak_file_writer_begin(w->file, w->class, &kin->content, kin->size);
+	else
+		bak_file_writer_begin(w->file, w->class, was ? &was->content : NULL,
+				      was ? was->size : 0);
 	w->file_bytes = 0;
 	w->told = w->progress.bytes;
 	return 0;

@@ -308,6 +308,37 @@ static void test_random_lives(void **state)
 	free(p);
 }
 
+/* Renamed with edits in every chunk; a dump of the next day; a name that has nothing to do with it.
+ */
+static void test_under_another_name(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name;
+		uint64_t ino;
+		bool found;
+	} cases[] = {{"archive", 1, true},         {"zz", 1, true},    {"dump", 2, true},
+		     {"dump2026-11-22", 3, false}, {"dump7", 3, true}, {"other", 3, false}};
+	uint8_t *p = malloc(LEN);
+	assert_non_null(p);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct bak_fixture fx;
+		struct bak_snapshot one, two;
+		uint64_t new_bytes;
+		bak_fixture_open(&fx);
+		bak_fill_random(p, LEN, 5);
+		save(&fx, NULL, p, LEN, &one, &new_bytes);
+		for (size_t at = 1000; at < LEN; at += 4000)
+			p[at] ^= 1;
+		struct bak_writer *w = bak_fixture_writer(&fx, &one);
+		bak_test_file(w, cases[i].name, cases[i].ino, p, LEN);
+		bak_fixture_finish(&fx, w, &two, NULL, &new_bytes);
+		assert_int_equal(new_bytes < LEN / 10, cases[i].found);
+		bak_fixture_close(&fx);
+	}
+	free(p);
+}
+
 /* A store may do without: then only what is exactly known is found, or nothing. */
 static void test_told_not_to(void **state)
 {
@@ -352,6 +383,7 @@ int main(void)
 		cmocka_unit_test(test_rows_move_to_the_end),
 		cmocka_unit_test(test_random_lives),
 		cmocka_unit_test(test_told_not_to),
+		cmocka_unit_test(test_under_another_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
