@@ -35,9 +35,9 @@
 #define GIVE_UP (4u << 20)
 /* Found nowhere: then the old version is sampled, in pieces of a MiB. */
 #define SAMPLE_AFTER (256u << 10)
-#define SAMPLE_ALL (16u << 20) /* up to this it is learned whole at once */
+#define SAMPLE_ALL (32u << 20) /* up to this it is learned whole at once */
 #define SAMPLE_PIECE (1u << 20)
-#define SAMPLE_MAX 16
+#define SAMPLE_PIECES 16
 /* After so many bytes it is judged what the sample found. */
 #define SAMPLE_JUDGED (512u << 10)
 
@@ -56,6 +56,7 @@ struct bak_matcher {
 	int64_t shift; /* old offset minus new offset where the file goes on */
 	int64_t credit;
 	uint64_t missed; /* bytes since the last match */
+	uint64_t vain;   /* bytes since one was of use */
 	uint64_t lost;   /* bytes found nowhere */
 	enum { ALONG, SAMPLED, WHOLE } known;
 	uint64_t sampled, judged, hits; /* of the old version; of the new since then; anchors met */
@@ -110,7 +111,7 @@ void bak_matcher_begin(struct bak_matcher *m, const struct bak_content *content,
 	bak_gap_begin(&m->gap);
 	m->shift = 0;
 	m->credit = FAR_CREDIT;
-	m->missed = m->lost = m->judged = m->hits = 0;
+	m->missed = m->vain = m->lost = m->judged = m->hits = 0;
 	m->known = ALONG;
 }
 
@@ -396,10 +397,8 @@ static int learn(struct bak_matcher *m, uint64_t from, uint64_t to, struct bak_e
 /* Learns a MiB here and there. */
 static int learn_sample(struct bak_matcher *m, struct bak_error *err)
 {
-	uint64_t n = m->size / SAMPLE_PIECE / 16, step;
+	const uint64_t n = SAMPLE_PIECES, step = m->size / n;
 	int rc = 1;
-	n = n < SAMPLE_MAX ? n : SAMPLE_MAX;
-	step = m->size / n;
 	for (uint64_t i = 0; i < n && rc == 1; i++)
 		rc = learn(m, i * step + step / 2, i * step + step / 2 + SAMPLE_PIECE, err);
 	m->known = SAMPLED;
@@ -430,7 +429,7 @@ static int learn_more(struct bak_matcher *m, struct bak_error *err)
 	if (m->known == ALONG && m->lost >= SAMPLE_AFTER)
 		return m->size <= SAMPLE_ALL ? learn_all(m, err) : learn_sample(m, err);
 	if (m->known == SAMPLED && m->lost - m->judged >= SAMPLE_JUDGED &&
-	    m->lost >= m->size / 256 && sample_promises(m))
+	    m->lost >= m->size / 256 && (sample_promises(m) || m->lost >= m->size / 16))
 		return learn_all(m, err);
 	return 0;
 }
@@ -438,7 +437,8 @@ static int learn_more(struct bak_matcher *m, struct bak_error *err)
 /* Matching that has found nothing for long is tried only here and there. */
 static bool worth_trying(const struct bak_matcher *m, uint64_t file_off)
 {
-	return m->size > 0 && (m->missed < GIVE_UP || (file_off >> 20) % 16 == 0);
+	return m->size > 0 &&
+	       ((m->missed < GIVE_UP && m->vain < GIVE_UP) || (file_off >> 20) % 16 == 0);
 }
 
 static int try_run(struct bak_matcher *m, struct scan *s, struct bak_error *err)
@@ -476,6 +476,11 @@ int bak_matcher_run(struct bak_matcher *m, uint64_t file_off, const uint8_t *p, 
 	*out_pieces = m->fine;
 	*out_n = m->n_fine;
 	return 0;
+}
+
+void bak_matcher_judge(struct bak_matcher *m, bool of_use, uint64_t len)
+{
+	m->vain = of_use ? 0 : m->vain + len;
 }
 
 int bak_matcher_extents(struct bak_matcher *m, uint64_t off, uint64_t len, bak_extent_fn *fn,

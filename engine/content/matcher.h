@@ -44,6 +44,8 @@ void bak_matcher_begin(struct bak_matcher *m, const struct bak_content *content,
 /* p[0, len) stands at file_off of the new version. Pieces cover it in order. */
 int bak_matcher_run(struct bak_matcher *m, uint64_t file_off, const uint8_t *p, size_t len,
 		    const struct bak_piece **out_pieces, size_t *out_n, struct bak_error *err);
+/* What the caller made of the last runs: they were of use, or len bytes were searched in vain. */
+void bak_matcher_judge(struct bak_matcher *m, bool of_use, uint64_t len);
 /* The old version's extents of [off, off + len), in order. */
 int bak_matcher_extents(struct bak_matcher *m, uint64_t off, uint64_t len, bak_extent_fn *fn,
 			void *ctx, struct bak_error *err);

@@ -16,6 +16,8 @@
 #define ISLAND_MIN 24
 /* Anywhere. */
 #define EXTENT_MIN 4
+/* What is shorter goes first where matching does not pay. */
+#define SHORT 4096
 /* Two segments more may come with the fresh bytes. */
 #define USES_MAX (BAK_SPAN_MAX_SEGMENTS - 2)
 /* Past that: how many remain, if what the others give is at most a sixteenth of the span. So
@@ -144,6 +146,20 @@ static int find_least(const struct bak_parts *parts, uint64_t *out_least)
 	return 0;
 }
 
+/* Many short pieces between as many fresh ones (rows in another order) cost more than the whole:
+ * stored, fresh bytes take about half, four bytes go to the list for each piece, and all together
+ * would take two fifths. */
+static bool not_worth_it(const struct bak_parts *parts)
+{
+	uint64_t all = 0, fresh = 0;
+	for (size_t i = 0; i < parts->n; i++) {
+		const struct bak_part *part = &parts->v[i];
+		all += part->extent.kind == BAK_EXTENT_BYTES ? part->extent.len : 0;
+		fresh += part->fresh ? part->extent.len : 0;
+	}
+	return fresh / 2 + 4 * parts->n > all / 3;
+}
+
 int bak_parts_settle(struct bak_parts *parts)
 {
 	uint64_t least;
@@ -155,13 +171,17 @@ int bak_parts_settle(struct bak_parts *parts)
 		    (part->extent.len < EXTENT_MIN || parts->uses[part->use].bytes < least))
 			make_fresh(part);
 	}
+	bool drop = not_worth_it(parts);
+	for (size_t i = 0; i < parts->n && drop; i++)
+		if (is_known(&parts->v[i]) && parts->v[i].extent.len < SHORT)
+			make_fresh(&parts->v[i]);
 	for (size_t i = 1; i + 1 < parts->n; i++) {
 		struct bak_part *part = &parts->v[i];
 		if (is_known(part) && part[-1].fresh && part[1].fresh &&
 		    part->extent.len < ISLAND_MIN)
 			make_fresh(part);
 	}
-	return 0;
+	return drop;
 }
 
 bool bak_parts_any_known(const struct bak_parts *parts)

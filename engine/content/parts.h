@@ -38,7 +38,7 @@ void bak_parts_release(struct bak_parts *parts);
 int bak_parts_known(struct bak_parts *parts, uint32_t off, const struct bak_extent *extent);
 int bak_parts_fresh(struct bak_parts *parts, uint32_t off, uint64_t len);
 /* Makes fresh what is not worth its place in the list: segments that give little, a few bytes
- * between fresh ones. -1 for lack of memory. */
+ * between fresh ones. 1 what was found is too scattered to be worth it, 0, -1 for lack of memory. */
 int bak_parts_settle(struct bak_parts *parts);
 /* Whether anything is left that older segments have. */
 bool bak_parts_any_known(const struct bak_parts *parts);

@@ -262,7 +262,12 @@ static int gather_parts(struct bak_span_writer *sw, uint64_t file_off, const str
 	}
 	if (match_run(sw, &run, err) < 0)
 		return -1;
-	return bak_parts_settle(&sw->parts) < 0 ? bak_error_nomem(err) : 0;
+	int rc = bak_parts_settle(&sw->parts);
+	if (rc < 0)
+		return bak_error_nomem(err);
+	if (rc == 1 || bak_parts_any_known(&sw->parts))
+		bak_matcher_judge(sw->matcher, rc == 0, items[n - 1].off + items[n - 1].len);
+	return 0;
 }
 
 /* Nothing is looked up, all bytes are stored anew. */
