@@ -101,7 +101,7 @@ struct counter {
 	struct work *work;
 	struct db *db;
 	pthread_t thread;
-	atomic_bool stop;
+	atomic_bool stop, failed;
 	json_t *counts;
 	int rc;
 	struct bak_error err;
@@ -117,6 +117,7 @@ static void *count_thread(void *ctx)
 					  .stop = &c->stop};
 
 	c->rc = bak_pg_count(NULL, c->db->conn, &what, c->counts, &c->err);
+	atomic_store(&c->failed, c->rc < 0);
 	return NULL;
 }
 
@@ -135,15 +136,18 @@ static int begin_count(struct counter *c, struct bak_error *err)
 	return 0;
 }
 
-/* rc: how the dump went; its error comes first. */
+/* rc: how the dump went. A count that failed ended the snapshot, and the dump with it: then that is
+ * the reason to tell. */
 static int end_count(struct counter *c, int rc, struct bak_error *err)
 {
+	bool reason = atomic_load(&c->failed);
+
 	if (rc < 0) {
 		atomic_store(&c->stop, true);
 		bak_pg_cancel(c->db->conn);
 	}
 	pthread_join(c->thread, NULL);
-	if (rc == 0 && c->rc < 0) {
+	if (c->rc < 0 && (rc == 0 || (reason && err->code != BAK_CANCELLED))) {
 		*err = c->err;
 		rc = -1;
 	}

@@ -40,10 +40,12 @@ static const struct {
 	 "version"},
 	{"is being accessed by other users", BAK_BUSY,
 	 "end those connections, or let the restore do it: --yes, or restore = force"},
-	{"lock timeout", BAK_BUSY,
+	/* that is how pg_dump waits for locks; elsewhere there is none */
+	{"due to statement timeout", BAK_BUSY,
 	 "somebody holds a lock for long (ALTER, TRUNCATE, VACUUM FULL): raise lock_timeout or try "
 	 "later"},
 	{"could not obtain lock", BAK_BUSY, "somebody holds a lock: try later"},
+	{"Check free disk space", BAK_NO_SPACE, "the disk of the database server is full"},
 	{"No space left on device", BAK_NO_SPACE, "the disk of the database server is full"},
 	{"is not available", BAK_REFUSED, "install the extension's package on the server first"},
 	{"could not open extension control file", BAK_REFUSED,

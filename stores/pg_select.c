@@ -135,6 +135,27 @@ int bak_pg_databases(struct bak_pg *pg, struct bak_pg_names *out, struct bak_err
 	return 0;
 }
 
+int bak_pg_size(struct bak_pg *pg, uint64_t *out, struct bak_error *err)
+{
+	struct bak_pg_names names = {.n = 0};
+	int rc = bak_pg_databases(pg, &names, err);
+
+	*out = 0;
+	for (size_t i = 0; rc == 0 && i < names.n; i++) {
+		const char *params[] = {names.v[i]};
+		BAK_AUTO(bak_pg_clear)
+		PGresult *result = bak_pg_query_params(
+			pg->env, pg->main, "SELECT pg_database_size($1::name)", params, 1, err);
+
+		if (result)
+			*out += strtoull(PQgetvalue(result, 0, 0), NULL, 10);
+		else
+			rc = -1;
+	}
+	bak_pg_names_release(&names);
+	return rc;
+}
+
 /* --- tables --- */
 
 static int add_tables(struct bak_pg *pg, PGconn *conn, const char *option, const char *pattern,

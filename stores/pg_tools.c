@@ -249,7 +249,6 @@ int bak_pg_target(PGconn *conn, const char *db, struct bak_pg_target *out, struc
 	/* Limits that were set for applications must not end it; and words as we know them. */
 	out->vars[n++] =
 		"PGOPTIONS=-c statement_timeout=0 -c idle_in_transaction_session_timeout=0";
-	out->vars[n++] = "PGAPPNAME=bakfs";
 	out->vars[n++] = "LC_ALL=C.UTF-8";
 	out->vars[n++] = "PGCLIENTENCODING=UTF8";
 	if (out->password)

@@ -128,26 +128,6 @@ static bool is_physical(const struct bak_pg *pg)
 	return strcmp(bak_store_get(pg->conf, "mode"), "physical") == 0;
 }
 
-static int sum_sizes(struct bak_pg *pg, struct bak_store_probe *out, struct bak_error *err)
-{
-	struct bak_pg_names names = {.n = 0};
-	int rc = bak_pg_databases(pg, &names, err);
-
-	for (size_t i = 0; rc == 0 && i < names.n; i++) {
-		const char *params[] = {names.v[i]};
-		BAK_AUTO(bak_pg_clear)
-		PGresult *result = bak_pg_query_params(
-			pg->env, pg->main, "SELECT pg_database_size($1::name)", params, 1, err);
-
-		if (result)
-			out->bytes += strtoull(PQgetvalue(result, 0, 0), NULL, 10);
-		else
-			rc = -1;
-	}
-	bak_pg_names_release(&names);
-	return rc;
-}
-
 /* A user for replication may be allowed nothing else. */
 static int probe_physical(struct bak_pg *pg, struct bak_store_probe *out, struct bak_error *err)
 {
@@ -179,7 +159,12 @@ static int postgresql_probe(void *store, struct bak_store_probe *out, struct bak
 	snprintf(out->target, sizeof out->target, "%s:%s%s%s", PQhost(pg->main), PQport(pg->main),
 		 bak_pg_means_all(pg) ? ", all databases" : "/",
 		 bak_pg_means_all(pg) ? "" : PQdb(pg->main));
-	return sum_sizes(pg, out, err);
+	return bak_pg_size(pg, &out->bytes, err);
+}
+
+static int postgresql_doctor(void *store, const struct bak_checkup *checkup, struct bak_error *err)
+{
+	return bak_pg_doctor(store, checkup, err);
 }
 
 static int postgresql_backup(void *store, struct bak_writer *writer, json_t *facts,
@@ -251,6 +236,7 @@ const struct bak_store_driver bak_store_postgresql = {
 	.proof = &bak_pg_proof,
 	.open = postgresql_open,
 	.probe = postgresql_probe,
+	.doctor = postgresql_doctor,
 	.backup = postgresql_backup,
 	.restore = postgresql_restore,
 	.counts = postgresql_counts,

@@ -2,7 +2,8 @@
  * The parts of the postgresql driver: errors in words (pg_error.c), connections and queries
  * (pg_conn.c), PostgreSQL's own programs (pg_tools.c), which databases and tables (pg_select.c),
  * what is counted and kept in the manifest (pg_facts.c), backing up (pg_backup.c), restoring
- * (pg_restore.c, pg_roles.c, pg_swap.c). The driver itself is postgresql.c.
+ * (pg_restore.c, pg_new.c, pg_roles.c, pg_swap.c), dumps from outside (pg_import.c), the whole
+ * server (pg_physical.c), what is wrong (pg_doctor.c). The driver itself is postgresql.c.
  */
 #ifndef BAK_STORES_POSTGRESQL_H
 #define BAK_STORES_POSTGRESQL_H
@@ -108,6 +109,8 @@ int bak_pg_names_add(struct bak_pg_names *names, const char *name, struct bak_er
 int bak_pg_databases(struct bak_pg *pg, struct bak_pg_names *out, struct bak_error *err);
 /* Whether every database of the server is meant. */
 bool bak_pg_means_all(const struct bak_pg *pg);
+/* What they take on the server's disk together. */
+int bak_pg_size(struct bak_pg *pg, uint64_t *out, struct bak_error *err);
 /* Quoted "schema"."table" of the tables and their like that a list option of patterns matches. */
 int bak_pg_tables(struct bak_pg *pg, PGconn *conn, const char *option, struct bak_pg_names *out,
 		  struct bak_error *err);
@@ -143,6 +146,10 @@ int bak_pg_backup(struct bak_pg *pg, struct bak_writer *writer, json_t *facts,
  * be freed. */
 char *bak_pg_file_name(const char *db, const char *suffix);
 #define BAK_PG_GLOBALS "globals.sql"
+
+/* --- pg_doctor.c --- */
+
+int bak_pg_doctor(struct bak_pg *pg, const struct bak_checkup *checkup, struct bak_error *err);
 
 /* --- pg_physical.c --- */
 

@@ -1,0 +1,195 @@
+#!/bin/bash
+# What goes wrong with a PostgreSQL server, made to go wrong: what is said, and that nothing else
+# happened.
+set -eu
+. "$TESTS/lib/cli.sh"
+server=$TESTS/servers/postgresql.sh
+"$server" bin >/dev/null || skip "no PostgreSQL server is installed (package postgresql)"
+PATH=$("$server" bin):$PATH
+"$server" start "$work/pg"
+stop_all()
+{
+	local dir
+	for dir in "$work"/pg*; do "$server" stop "$dir" immediate 2>/dev/null || true; done
+	umount "$work/pg-full/data/base" 2>/dev/null || true
+	cleanup
+}
+trap stop_all EXIT
+export PGHOST=$work/pg PGUSER=postgres
+pg="host=$work/pg user=postgres"
+psql -q <<-'END'
+	CREATE ROLE guarded LOGIN PASSWORD 'open sesame';
+	CREATE ROLE nobody LOGIN;
+	CREATE DATABASE shop;
+END
+psql -q shop <<-'END'
+	CREATE EXTENSION hstore;
+	CREATE TABLE big AS SELECT i, repeat(md5(i::text), 20) FROM generate_series(1, 20000) i;
+	CREATE TABLE small AS SELECT generate_series(1, 10) a;
+END
+sed -i '1i local all guarded scram-sha-256' pg/data/pg_hba.conf
+psql -Atqc 'SELECT pg_reload_conf()' >/dev/null
+echo 'open sesame' >right
+echo 'wrong' >wrong
+mkdir tools14 tools0
+printf '#!/bin/sh\necho "pg_dump (PostgreSQL) 14.2"\n' >tools14/pg_dump
+chmod +x tools14/pg_dump
+
+store() # NAME LINE...
+{
+	printf '[store %s]\ntype = postgresql\n' "$1"
+	printf '%s\n' "${@:2}"
+}
+setup_repository < <(
+	store shop "uri = $pg dbname=shop" 'lock_timeout = 1s'
+	store waits "uri = $pg dbname=shop" 'lock_timeout = 0'
+	store right "uri = host=$work/pg user=guarded dbname=postgres" "password_file = $work/right"
+	store told "uri = host=$work/pg user=guarded dbname=postgres" "password_command = cat $work/right"
+	store wrong "uri = host=$work/pg user=guarded dbname=postgres" "password_file = $work/wrong"
+	store none "uri = host=$work/pg user=guarded dbname=postgres"
+	store nope "uri = $pg dbname=nope"
+	store pattern "uri = $pg" 'databases = nope*'
+	store nobody "uri = host=$work/pg user=nobody dbname=shop" 'globals = no'
+	store down "uri = host=$work/nowhere user=postgres dbname=shop"
+	store older "uri = $pg dbname=shop" "bin_dir = $work/tools14"
+	store notools "uri = $pg dbname=shop" "bin_dir = $work/tools0"
+	store rights "uri = host=$work/pg user=nobody" 'mode = physical'
+	store full "uri = host=$work/pg-full user=postgres dbname=shop"
+	printf '[mount]\nrestore_delay = 0\n'
+)
+
+count()
+{
+	bakfs list --json | jq '.snapshots | length'
+}
+# fails STORE REGEX: its backup does, and leaves no snapshot.
+fails()
+{
+	local before
+	before=$(count)
+	expect 1 "$2" bakfs backup "$1"
+	is "$(count)" "$before"
+	! grep -E 'sesame' out err || fail "a secret is told"
+}
+live() # what the live database is
+{
+	psql -Atc 'SELECT (SELECT count(*) FROM big), (SELECT count(*) FROM small)' shop
+}
+databases()
+{
+	psql -Atc 'SELECT datname FROM pg_database ORDER BY 1' | tr '\n' ' '
+}
+until_sql() # QUERY: till it gives a row
+{
+	local end=$((SECONDS + 60))
+	until [ "$(psql -Atc "$1" postgres)" ]; do
+		[ $SECONDS -lt $end ] || fail "never: $1"
+	done
+}
+
+# Passwords.
+expect 0 . bakfs backup right told
+fails wrong 'password authentication failed.*password_file'
+fails none 'no password supplied.*pgpass'
+echo "*:*:*:guarded:open sesame" >home/.pgpass
+chmod 600 home/.pgpass
+expect 0 . bakfs backup none
+rm home/.pgpass
+
+# What is not there, or may not be read.
+fails nope 'database "nope" does not exist'
+fails pattern 'no database of the server matches'
+fails down 'Is the server running.*start the server'
+fails nobody 'permission denied for table big.*pg_read_all_data'
+fails older 'PostgreSQL [0-9]+, and the pg_dump in .*tools14 is 14: install postgresql-client-'
+
+fails notools 'pg_dump is not here: install postgresql-client-'
+fails rights 'must be superuser or replication role.*REPLICATION'
+
+# The doctor knows before.
+expect 1 'broken: .*password authentication failed' bakfs doctor wrong
+expect 1 'broken: there is no pg_dump' bakfs doctor older
+expect 1 'may not read every table' bakfs doctor nobody
+
+# Locks, and a server that goes away while a dump waits for one.
+expect 0 . bakfs backup shop
+good=$(bakfs list --json | jq '.snapshots[-1].number')
+psql -qc 'BEGIN; LOCK TABLE small; SELECT pg_sleep(600)' shop >/dev/null 2>&1 &
+until_sql "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND wait_event = 'PgSleep'"
+fails shop 'statement timeout.*lock_timeout'
+before=$(count)
+bakfs backup waits >out 2>err &
+backup=$!
+until_sql "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg_dump' AND wait_event_type = 'Lock'"
+"$server" stop "$work/pg" immediate
+! wait $backup || fail "a backup of a server that died"
+grep -Eq 'server closed the connection|terminating connection|connection to server was lost' err ||
+	fail "$(cat err)"
+is "$(count)" "$before"
+"$server" run "$work/pg"
+was=$(live)
+
+# The server goes away while a restore runs; what is left of it goes with the next one.
+psql -q shop <<-'END'
+	CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+		'BEGIN IF current_database() <> ''shop'' THEN PERFORM pg_sleep(600); END IF; RETURN $1; END';
+	CREATE INDEX slow ON small (slow(a));
+END
+expect 0 . bakfs backup shop
+slow=$(bakfs list --json | jq '.snapshots[-1].number')
+bakfs restore "$slow" shop --yes >out 2>err &
+restore=$!
+until_sql "SELECT 1 FROM pg_stat_activity WHERE datname LIKE 'bakfs_restoring%' AND wait_event = 'PgSleep'"
+"$server" stop "$work/pg" immediate
+! wait $restore || fail "a restore into a server that died"
+grep -Eq 'server closed the connection|terminating connection|connection to server was lost' err ||
+	fail "$(cat err)"
+"$server" run "$work/pg"
+is "$(live)" "$was"
+[[ $(databases) == *bakfs_restoring_* ]] || fail "no remains: $(databases)"
+psql -qc 'DROP INDEX slow; DROP FUNCTION slow' shop
+expect 0 . bakfs restore "$good" shop --yes
+[[ $(databases) != *bakfs_restoring_* ]] || fail "remains: $(databases)"
+is "$(live)" "$was"
+here=$(databases)
+
+# An extension that the server does not have, as another server's dump may need one.
+pg_dump -Fc shop | sed 's/hstore/hstxre/g' >strange.dump
+if [ -c /dev/fuse ] && bakfs --version | grep -q 'mount through FUSE'; then
+	mkdir mnt
+	mkfifo ready
+	bakfs mount -f mnt >ready 2>mount.log &
+	mounted=$!
+	read -r _ <ready
+	cp strange.dump mnt/restore/shop/
+	cat mnt/restore/shop/wait >result
+	grep -q 'needs the extension hstxre .*install its package' result ||
+		fail "$(cat mnt/restore/shop/status)"
+	kill $mounted
+	wait $mounted
+	is "$(live) $(databases)" "$was $here"
+fi
+
+# The server's disk gets full. Its databases lie on a small one of their own.
+if [ $EUID = 0 ]; then
+	"$server" start "$work/pg-full" autovacuum=off
+	PGHOST=$work/pg-full createdb shop
+	PGHOST=$work/pg-full psql -qc 'CREATE TABLE mine AS SELECT 1' shop
+	"$server" stop "$work/pg-full"
+	mv pg-full/data/base base
+	mkdir pg-full/data/base
+	size=$(($(du -sk base | cut -f1) + 12000))
+	if mount -t tmpfs -o size=${size}k tmpfs pg-full/data/base; then
+		cp -a base/. pg-full/data/base/
+		chown -R postgres: pg-full/data/base
+		chmod 700 pg-full/data/base
+		"$server" run "$work/pg-full" autovacuum=off
+		psql -qc 'INSERT INTO big SELECT i, repeat(md5(i::text), 20) FROM generate_series(1, 30000) i' shop
+		expect 0 . bakfs backup shop
+		sed -i "s/^\[store shop\]/[store elsewhere]/; s/^\[store full\]/[store shop]/" bakfs.conf
+		expect 1 '(No space left on device|could not extend file).*the disk of the database server is full' \
+			bakfs restore shop@latest --yes
+		is "$(PGHOST=$work/pg-full psql -Atc 'SELECT count(*) FROM mine' shop)" 1
+		is "$(PGHOST=$work/pg-full psql -Atc "SELECT count(*) FROM pg_database WHERE datname LIKE 'bakfs%'")" 0
+	fi
+fi
