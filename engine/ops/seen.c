@@ -78,7 +78,11 @@ void bak_state_saw(struct bak_repo *repo, uint64_t highest)
 		return;
 	if (higher)
 		repo->highest = highest;
-	/* What other processes wrote meanwhile is not to be lost. */
-	bak_state_load(repo);
-	save(repo);
+	/* What other processes wrote meanwhile is not to be lost; but it may be younger than what was
+	 * listed here, so nothing is judged by it. */
+	struct bak_repo all = {.state_dir = repo->state_dir, .highest = repo->highest};
+	bak_state_load(&all);
+	add_seen(&all, repo->seen, repo->n_seen);
+	save(&all);
+	free(all.seen);
 }

@@ -351,6 +351,25 @@ static bool only_predecessor(struct bak_stage *stage, unsigned n, unsigned m)
 	return stopped;
 }
 
+/* While a prune looks at what there is, on the same machine something is forgotten and something
+ * else comes: that is no loss. */
+static bool others_forget(struct bak_stage *stage, unsigned n, unsigned m)
+{
+	struct actor prune;
+	(void)m;
+	bak_stage_backup(stage, "db", "bd");
+	actor_open(&prune, stage, NULL, NULL);
+	bak_stage_backup(stage, "db", "bdkm");
+	bak_gate_stop_at(prune.gate, n);
+	bool stopped = bak_gate_start(prune.gate, act, &prune);
+	bak_stage_forget(stage, 5);
+	bak_stage_backup(stage, "db", "bdk");
+	actor_close(&prune);
+	must_or(&prune, BAK_OK);
+	finish(stage, 9);
+	return stopped;
+}
+
 /* A prune is killed at a step; its process is found dead; the next one goes on. */
 static bool killed(struct bak_stage *stage, unsigned n, bool alone)
 {
@@ -447,6 +466,7 @@ static const struct scenario {
 	bool (*run)(struct bak_stage *stage, unsigned n, unsigned m);
 	unsigned step;   /* of n, in the short form */
 	unsigned step_m; /* 0: m means nothing */
+	bool shared;     /* always one index for both */
 } scenarios[] = {
 	{"backup_stops", backup_stops, 9, 0},
 	{"prune_stops", prune_stops, 9, 0},
@@ -458,6 +478,7 @@ static const struct scenario {
 	{"lapsed", lapsed, 11, 0},
 	{"lapsed_and_forgotten", lapsed_and_forgotten, 13, 0},
 	{"only_predecessor", only_predecessor, 13, 0},
+	{"others_forget", others_forget, 14, 0, true},
 	{"prune_killed", prune_killed, 13, 0},
 	{"alone_killed", alone_killed, 13, 0},
 	{"sweep_killed", sweep_killed, 13, 0},
@@ -475,7 +496,7 @@ static bool run_one(const struct scenario *s, unsigned n, unsigned m)
 	now_testing = s;
 	now_n = n;
 	now_m = m;
-	bak_stage_copy(&base, (n + m) % 2, &stage);
+	bak_stage_copy(&base, s->shared || (n + m) % 2, &stage);
 	bool reached = s->run(&stage, n, m);
 	bak_stage_teardown(&stage);
 	return reached;
