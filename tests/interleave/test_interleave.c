@@ -85,12 +85,12 @@ static void give_way(const struct actor *a)
 
 static struct bak_stage base;
 
-/* Three generations of app; a db that shares half of each file with app, and is forgotten. Its
- * garbage and that of the first app are due. */
+/* Three generations of app, of which half of the first is garbage, in one segment with what is not;
+ * a db that shares half of each file with app, and is forgotten. The garbage is due. */
 static void setup_base(void)
 {
 	bak_stage_setup(&base);
-	uint64_t first = bak_stage_backup(&base, "app", "acegi");
+	uint64_t first = bak_stage_backup(&base, "app", "acegiqsu");
 	uint64_t db = bak_stage_backup(&base, "db", "bdkmn");
 	bak_stage_backup(&base, "app", "aceGo");
 	bak_stage_forget(&base, first);
