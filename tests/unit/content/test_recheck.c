@@ -77,8 +77,11 @@ static void test_what_is_wrong_fails(void **state)
 	setup();
 	struct bak_recheck memory = {0};
 	struct bak_keyring other = fx.ring;
+	uint8_t id_key[32];
 	struct bak_found large = find("large"), small = find("small");
-	other.id_key[3] ^= 1;
+	memcpy(id_key, fx.ring.id_key, sizeof id_key);
+	id_key[3] ^= 1;
+	other.id_key = id_key;
 	for (uint64_t off = 0; off < LEN; off += 500000)
 		assert_int_equal(recheck(&memory, &other, &large.entry.inode, off, 1), -1);
 	assert_int_equal(recheck(&memory, &fx.ring, &large.entry.inode, 0, 1), 0);
