@@ -26,12 +26,13 @@ forget() { "$@" bakfs forget 1; }
 prune() { "$@" bakfs prune; }
 alone() { "$@" bakfs prune --alone; }
 add_key() { "$@" bakfs key add --new-password-file second; }
+rotate() { "$@" bakfs key rotate --yes; }
 restore() { rm -rf restored; "$@" bakfs restore 3 --to restored; }
 reindex() { "$@" bakfs reindex; }
 open_anew() { rm -rf home/cache; "$@" bakfs list; }
 
 keep
-for operation in backup forget prune alone add_key restore reindex open_anew; do
+for operation in backup forget prune alone add_key rotate restore reindex open_anew; do
 	case $operation in
 	prune | alone)
 		put_back
@@ -48,7 +49,7 @@ for operation in backup forget prune alone add_key restore reindex open_anew; do
 	rm -f count
 	$operation $(fault under="$work" count="$work/count" $clock) >out.log 2>&1 || fail "$(cat out.log)"
 	n=$(cat count) killed=0
-	for ((i = 0; i < (points + 7) / 8; i++)); do
+	for ((i = 0; i < (points + 8) / 9; i++)); do
 		put_back
 		at=$(((RANDOM * 32768 + RANDOM) % n + 1))
 		what="$operation, killed at call $at of $n"

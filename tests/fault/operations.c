@@ -228,6 +228,23 @@ static void key_is_gone(struct ground *ground, const char *after)
 	bak_must(ground_open(ground, &err), &err);
 }
 
+static int do_rotate(struct ground *ground, struct bak_error *err)
+{
+	struct bak_slot_info *slots = NULL;
+	size_t n = 0;
+	char id[33];
+	int rc = bak_repo_key_list(ground->repo, &slots, &n, err);
+	if (rc == 0)
+		rc = bak_repo_key_rotate(ground->repo, slots, n, id, err);
+	free(slots);
+	return rc;
+}
+
+static int rotate_key(struct ground *ground, struct bak_error *err)
+{
+	return open_then(ground, do_rotate, err);
+}
+
 /* --- forget --- */
 
 static void may_lose_first(struct ground *ground)
@@ -347,6 +364,7 @@ const struct operation operations[] = {
 	{"check", 2, NULL, check, both_are_there},
 	{"key add", 2, NULL, add_key, key_opens},
 	{"key remove", 2, with_second_key, remove_key, key_is_gone, true},
+	{"key rotate", 2, with_second_key, rotate_key, key_is_gone},
 	{"forget", 2, may_lose_first, forget, first_is_gone},
 	{"prune that condemns", 3, with_garbage, prune, some_are_condemned, true},
 	{"prune that sweeps", 3, with_condemned_packs, prune, none_is_condemned},

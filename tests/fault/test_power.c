@@ -3,7 +3,7 @@
  * the repository opens, is clean, earlier snapshots verify, what was reported as done is there, and
  * the next backup works. The index is left as the disk has it; it may be anything.
  *
- * usage: test_power [long [SEED]]     long: every moment, and many more subsets
+ * usage: test_power [long [SEED [OPERATION]]]     long: every moment, and many more subsets
  */
 #include "tests/fault/calls.h"
 #include "tests/fault/disk.h"
@@ -145,6 +145,8 @@ int main(int argc, char **argv)
 	thorough = argc > 1 && strcmp(argv[1], "long") == 0;
 	if (argc > 2)
 		first_seed = strtoull(argv[2], NULL, 10);
+	if (argc > 3)
+		cmocka_set_test_filter(argv[3]);
 	print_message("seed %llu\n", (unsigned long long)first_seed);
 	struct CMUnitTest *tests = calloc(2 * n_operations, sizeof *tests);
 	char(*names)[64] = calloc(n_operations, sizeof *names);
