@@ -10,6 +10,7 @@ set -euo pipefail
 
 version=${VERSION:?}
 keys=${KEYS:-500}
+ways=${WAYS:-live tcp commands}
 redis_need "$version" || skip "redis or valkey $version cannot be had"
 command -v redis-cli >/dev/null || skip "redis-cli is missing"
 trap 'for dir in "$work"/s-*; do [ ! -f "$dir/pid" ] || redis_kill "$dir"; done; cleanup' EXIT
@@ -100,7 +101,7 @@ settings()
 	redis s-live info replication | grep role
 }
 settings >settings
-for store in live tcp commands; do
+for store in $ways; do
 	expect 0 'snapshot' bakfs backup $store
 	change
 	expect 0 "$store: restored" bakfs restore $store@latest --yes -v
