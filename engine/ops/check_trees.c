@@ -78,7 +78,7 @@ static int check_file(void *ctx, const char *path, const struct bak_inode *inode
 	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
 	struct bak_error why = BAK_ERROR_INIT;
 	if (bak_lost_find(bak_repo_source(c->repo), &inode->content, inode->size, is_sound, c,
-			  &ranges, &why, err) < 0)
+			  &c->gone, &ranges, &why, err) < 0)
 		return -1;
 	if (ranges.n == 0)
 		return 0;

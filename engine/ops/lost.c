@@ -13,6 +13,7 @@ struct finding {
 	bak_sound_fn *sound;
 	void *ctx;
 	uint64_t base; /* where in the file the content at hand begins */
+	struct bak_place_set *nodes;
 	struct bak_lost_ranges *out;
 	struct bak_error *why;
 };
@@ -37,6 +38,17 @@ static int add(struct finding *f, uint64_t off, uint64_t len, const struct bak_e
 		return bak_error_nomem(err);
 	out->v[out->n++] = (struct bak_lost_range){off, len};
 	return 0;
+}
+
+/* A node does not open: all below it is lost. */
+static int add_node(struct finding *f, const struct bak_content *content, uint64_t size,
+		    const struct bak_error *why, struct bak_error *err)
+{
+	struct bak_place place = {.seg = content->ref.seg};
+	if ((content->kind == BAK_CONTENT_SPAN || content->kind == BAK_CONTENT_INNER) &&
+	    bak_place_set_add(f->nodes, &place) < 0)
+		return bak_error_nomem(err);
+	return add(f, f->base, size, why, err);
 }
 
 static int look_at_extent(void *ctx, uint64_t off, const struct bak_extent *extent,
@@ -64,7 +76,7 @@ static int look_at_leaf(struct finding *f, const struct bak_content *content, ui
 		*err = why;
 		return -1;
 	}
-	return add(f, f->base, size, &why, err);
+	return add_node(f, content, size, &why, err);
 }
 
 static int look_at(struct finding *f, const struct bak_content *content, uint64_t size, int level,
@@ -87,7 +99,7 @@ static int look_at(struct finding *f, const struct bak_content *content, uint64_
 		return -1;
 	}
 	if (rc < 0)
-		return add(f, base, size, &why, err);
+		return add_node(f, content, size, &why, err);
 	for (size_t i = 0; i < inner->n && rc == 0; i++) {
 		const struct bak_line *line = &inner->lines[i];
 		struct bak_content below = {.kind = line->kind == BAK_LINE_SPAN ? BAK_CONTENT_SPAN
@@ -102,10 +114,10 @@ static int look_at(struct finding *f, const struct bak_content *content, uint64_
 }
 
 int bak_lost_find(struct bak_source *source, const struct bak_content *content, uint64_t size,
-		  bak_sound_fn *sound, void *ctx, struct bak_lost_ranges *out,
-		  struct bak_error *why, struct bak_error *err)
+		  bak_sound_fn *sound, void *ctx, struct bak_place_set *nodes,
+		  struct bak_lost_ranges *out, struct bak_error *why, struct bak_error *err)
 {
-	struct finding f = {source, sound, ctx, 0, out, why};
+	struct finding f = {source, sound, ctx, 0, nodes, out, why};
 	return look_at(&f, content, size, 0, err);
 }
 
