@@ -219,18 +219,34 @@ struct leftovers {
 };
 
 /* tmp/<run, 16 hex>-...: whose run has no live lease. */
+static bool run_is_over(const struct others *others, const char *file)
+{
+	if (strncmp(file, others->hold->id, 16) == 0 || others->too_many)
+		return false;
+	for (size_t i = 0; i < others->n_live; i++)
+		if (strncmp(file, others->live[i], 16) == 0)
+			return false;
+	return true;
+}
+
+/* tmp/<prefix>-<time>-...: a small object of who has no lease, written in a moment or never. */
+static bool is_old(const struct others *others, const char *file)
+{
+	const char *dash = strchr(file, '-');
+	char *end;
+	long long began = dash ? strtoll(dash + 1, &end, 10) : 0;
+	return began > 0 && *end == '-' && began < others->now - BAK_LEASE_S - BAK_CLOCKS_S;
+}
+
 static int look_at_tmp(void *ctx, const char *name, uint64_t size)
 {
 	struct leftovers *l = ctx;
 	const char *file = name + strlen("tmp/");
+	bool of_run = strspn(file, "0123456789abcdef") == 16 && file[16] == '-';
 	(void)size;
-	if (strspn(file, "0123456789abcdef") != 16 || file[16] != '-' ||
-	    strncmp(file, l->others->hold->id, 16) == 0)
-		return 0;
-	for (size_t i = 0; i < l->others->n_live; i++)
-		if (strncmp(file, l->others->live[i], 16) == 0)
-			return 0;
-	return bak_buf_append(&l->names, name, strlen(name) + 1);
+	if (of_run ? run_is_over(l->others, file) : is_old(l->others, file))
+		return bak_buf_append(&l->names, name, strlen(name) + 1);
+	return 0;
 }
 
 /* Space of failed runs is given back; what cannot be removed stays for the next run. */
@@ -239,8 +255,7 @@ static void clear_away(struct bak_hold *hold, const struct others *others)
 	struct bak_backend *backend = bak_repo_backend(hold->repo);
 	struct bak_error scratch = BAK_ERROR_INIT;
 	struct leftovers l = {.others = others};
-	if (!others->too_many)
-		bak_backend_list(backend, "tmp", look_at_tmp, &l, &scratch);
+	bak_backend_list(backend, "tmp", look_at_tmp, &l, &scratch);
 	for (size_t at = 0; at < l.names.len; at += strlen((char *)l.names.p + at) + 1)
 		bak_backend_remove(backend, (char *)l.names.p + at, &scratch);
 	for (size_t i = 0; i < others->n_dead; i++)

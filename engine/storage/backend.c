@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Names are made by our own code, so a bad one is our mistake. */
 static bool name_ok(const char *name)
@@ -58,11 +59,12 @@ int bak_backend_put(struct bak_backend *be, const char *tmp_prefix, const char *
 {
 	uint8_t random[8];
 	char hex[2 * sizeof random + 1], tmp[128];
+	long long now = (long long)time(NULL);
 	assert(name_ok(name));
 	if (bak_random(random, sizeof random, err) < 0)
 		return -1;
 	bak_hex(hex, random, sizeof random);
-	snprintf(tmp, sizeof tmp, "%s-%s", tmp_prefix, hex);
+	snprintf(tmp, sizeof tmp, "%s-%lld-%s", tmp_prefix, now, hex);
 
 	struct bak_put *put;
 	if (be->ops->put_begin(be, tmp, &put, err) < 0)

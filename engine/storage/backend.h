@@ -92,7 +92,8 @@ int bak_backend_size(struct bak_backend *be, const char *name, uint64_t *out_siz
 int bak_backend_list(struct bak_backend *be, const char *prefix, bak_list_fn *fn, void *ctx,
 		     struct bak_error *err);
 int bak_backend_remove(struct bak_backend *be, const char *name, struct bak_error *err);
-/* A whole small object at once, through tmp/<tmp_prefix>-<random>. 1 put, 0 name taken, -1. */
+/* A whole small object at once, through tmp/<tmp_prefix>-<seconds since 1970>-<random>: who finds it
+ * later can tell that nobody writes it any more. 1 put, 0 name taken, -1. */
 int bak_backend_put(struct bak_backend *be, const char *tmp_prefix, const char *name, const void *p,
 		    size_t len, struct bak_error *err);
 

@@ -154,6 +154,31 @@ static void test_leftovers(void **state)
 	bak_hold_end(dead);
 }
 
+static void put_of_time(struct rig *rig, const char *word, int64_t time)
+{
+	char name[64];
+	snprintf(name, sizeof name, "tmp/%s-%lld-00ff", word, (long long)time);
+	put(rig, name);
+}
+
+/* Small objects of who has no lease go when nobody can still be writing them. */
+static void test_small_leftovers(void **state)
+{
+	struct rig *rig = *state;
+	int64_t now = rig->stage.clock;
+	put_of_time(rig, "record", now - 26 * HOUR);
+	put_of_time(rig, "key", now - 26 * HOUR);
+	put_of_time(rig, "record", now - 24 * HOUR);
+	put_of_time(rig, "init", now + 5 * DAY);
+	put(rig, "tmp/record-00ff");
+	put(rig, "tmp/record-9999999999999999999999-1");
+	bak_hold_end(begin(rig, BAK_HOLD_BACKUP));
+	assert_int_equal(bak_stage_count(&rig->stage, "tmp"), 4);
+	rig->stage.clock += 7 * DAY;
+	bak_hold_end(begin(rig, BAK_HOLD_BACKUP));
+	assert_int_equal(bak_stage_count(&rig->stage, "tmp"), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -161,6 +186,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lapsed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leftovers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_small_leftovers, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
