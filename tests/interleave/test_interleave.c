@@ -477,7 +477,7 @@ static const struct scenario {
 	{"longer_than_grace", longer_than_grace, 13, 0},
 	{"lapsed", lapsed, 11, 0},
 	{"lapsed_and_forgotten", lapsed_and_forgotten, 13, 0},
-	{"only_predecessor", only_predecessor, 13, 0},
+	{"only_predecessor", only_predecessor, 1, 0},
 	{"others_forget", others_forget, 14, 0, true},
 	{"prune_killed", prune_killed, 13, 0},
 	{"alone_killed", alone_killed, 13, 0},
