@@ -42,7 +42,7 @@
 #define SAMPLE_JUDGED (512u << 10)
 
 /* Of an old version of at least so many bytes, what comes next is decoded by a thread of its own. */
-#define DECODE_AHEAD_FROM (8u << 20)
+#define DECODE_AHEAD_FROM (4u << 20)
 #define DECODE_AHEAD (4u << 20)
 
 struct bak_matcher {
