@@ -58,6 +58,9 @@ static const struct bak_store_option postgresql_options[] = {
 	 .kind = BAK_OPTION_DURATION,
 	 .fallback = "60s",
 	 .help = "how long to wait for a lock on a table; 0: for ever"},
+	{.name = "keep_old",
+	 .kind = BAK_OPTION_DURATION,
+	 .help = "a restore drops what earlier ones kept longer ago than this; else never"},
 	{.name = NULL},
 };
 

@@ -323,6 +323,34 @@ static void test_saves_a_part(void **state)
 	assert_non_null(strstr(err.msg, "include_tables matches no table"));
 }
 
+static void test_drops_what_was_kept_long_enough(void **state)
+{
+	struct rig *rig = *state;
+
+	make_shop(rig);
+	rig_store(rig, "postgresql", "uri", uri("shop"), "keep_old", "1d", NULL);
+	uint64_t number = rig_backup(rig);
+	rig_sh(rig,
+	       "psql -q postgres <<'E'\n"
+	       "CREATE DATABASE \"shop_before_20200101T000000Z\" ALLOW_CONNECTIONS false;\n"
+	       "CREATE DATABASE \"shop_before_20200102T000000Z\";\n"
+	       "CREATE DATABASE \"workshop_before_20200101T000000Z\" ALLOW_CONNECTIONS false;\n"
+	       "E");
+	json_decref(rig_restore(rig, number));
+	assert_string_equal(rig->warnings, "");
+	assert_non_null(strstr(rig->log, "dropped shop_before_20200101T000000Z"));
+	assert_sql(rig, "postgres",
+		   "SELECT count(*) FILTER (WHERE datname ~ '_2020'), count(*) FILTER (WHERE "
+		   "datname ~ "
+		   "'^shop_before_20') FROM pg_database",
+		   "2|2");
+	assert_sql(
+		rig, "postgres",
+		"SELECT count(*) FROM pg_database WHERE datname = 'shop_before_20200101T000000Z'",
+		"0");
+	drop_kept(rig);
+}
+
 /* A folder as a mount shows it, with roles; what is no dump is refused. */
 static void test_takes_a_folder_back(void **state)
 {
@@ -399,6 +427,7 @@ int main(void)
 		TEST(cancelled_it_leaves_nothing),
 		TEST(survives_a_damaged_snapshot),
 		TEST(saves_a_part),
+		TEST(drops_what_was_kept_long_enough),
 		TEST(takes_a_folder_back),
 		TEST(saves_the_whole_server),
 	};
