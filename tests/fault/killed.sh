@@ -70,10 +70,11 @@ for operation in backup forget prune alone add_key rotate restore reindex open_a
 done
 
 # What was finished before the kill is found again: at least the first of three packs.
+# (The folder of each may have to be made first, which takes a second rename.)
 put_back
 head -c 150000000 /dev/urandom >src/big
 status=0
-$(fault under="$work/repo/packs" kinds=n at=3 error=kill) bakfs backup >out.log 2>&1 || status=$?
+$(fault under="$work/repo/packs" kinds=n at=5 error=kill) bakfs backup >out.log 2>&1 || status=$?
 is $status 137
 expect 0 . bakfs --json backup
 [ "$(jq '.snapshots[0].added' out)" -lt 90000000 ] || fail "stored again: $(jq -c ".snapshots[0]" out)"
