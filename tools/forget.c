@@ -4,6 +4,7 @@
 #include "tools/commands.h"
 #include "tools/forget_plan.h"
 #include "tools/output.h"
+#include "tools/prune.h"
 #include "tools/snapshots.h"
 
 #include <inttypes.h>
@@ -22,6 +23,7 @@ const struct bak_option bak_options_forget[] = {
 	{'n', "dry-run", NULL, "say what would be done, and do nothing", false},
 	{0, "last-good", NULL, "also the last good one of a store, if it is named by number",
 	 false},
+	{0, "prune", NULL, "give space back afterwards, as bakfs prune does", false},
 	{0, NULL, NULL, NULL, false},
 };
 
@@ -160,6 +162,15 @@ static int forget(struct bak_forget_plan *plan, struct bak_error *err)
 	return 0;
 }
 
+/* What was just forgotten is not deleted yet: its grace begins. */
+static int prune(struct bak_tool *tool, int forgot)
+{
+	struct bak_prune_conf conf = {.dry_run = bak_args_count(&tool->args, "dry-run") > 0,
+				      .max_unused = -1};
+	int status = bak_tool_prune(tool, &conf);
+	return status == BAK_EXIT_DONE ? forgot : status;
+}
+
 int bak_command_forget(struct bak_tool *tool)
 {
 	const struct bak_args *args = &tool->args;
@@ -177,10 +188,15 @@ int bak_command_forget(struct bak_tool *tool)
 		return bak_tool_usage(tool, "name snapshots, or say what to keep, not both");
 	if (!args->n_words && bak_args_count(args, "last-good"))
 		return bak_tool_usage(tool, "--last-good goes with numbers of snapshots");
+	if (tool->json && bak_args_count(args, "prune"))
+		return bak_tool_usage(tool,
+				      "--prune and --json: as two commands, each has its own");
 	if (forget(&plan, &err) < 0)
 		status = bak_tool_fail(tool, &err);
 	else
 		status = tool->json ? print_json(&plan) : bak_tool_done(tool);
 	bak_forget_plan_release(&plan);
+	if (status != BAK_EXIT_FAILED && bak_args_count(args, "prune"))
+		status = prune(tool, status);
 	return status;
 }

@@ -1,7 +1,8 @@
 /*
  * bakfs prune: gives the space of forgotten snapshots back.
  */
-#include "engine/ops/prune.h"
+#include "tools/prune.h"
+
 #include "tools/commands.h"
 #include "tools/output.h"
 
@@ -165,26 +166,18 @@ static int read_percent(const struct bak_args *args, int *out)
 	return 0;
 }
 
-int bak_command_prune(struct bak_tool *tool)
+int bak_tool_prune(struct bak_tool *tool, const struct bak_prune_conf *options)
 {
-	struct prune prune = {.tool = tool};
+	struct prune prune = {.tool = tool, .conf = *options};
 	struct bak_prune_conf *conf = &prune.conf;
 	struct bak_prune_result result = {.packs = 0};
 	struct bak_error err = BAK_ERROR_INIT;
 	int rc;
 
-	if (tool->args.n_words)
-		return bak_tool_usage(tool, "prune takes no argument");
-	if (read_percent(&tool->args, &conf->max_unused) < 0)
-		return bak_tool_usage(tool, "--max-unused takes a number from 0 to 100");
-	conf->dry_run = bak_args_count(&tool->args, "dry-run") > 0;
-	conf->alone = bak_args_count(&tool->args, "alone") > 0;
 	conf->planned = planned;
 	conf->progress = told_progress;
 	conf->warn = warned;
 	conf->ctx = &prune;
-	if (bak_tool_open(tool, &err) < 0)
-		return bak_tool_fail(tool, &err);
 	rc = bak_prune(tool->repo, conf, &result, &err);
 	bak_progress_clear(&tool->progress);
 	if (rc < 0)
@@ -199,4 +192,19 @@ int bak_command_prune(struct bak_tool *tool)
 	if (!conf->dry_run)
 		say_result(&prune, &result);
 	return bak_tool_done(tool);
+}
+
+int bak_command_prune(struct bak_tool *tool)
+{
+	struct bak_prune_conf conf = {.dry_run = bak_args_count(&tool->args, "dry-run") > 0,
+				      .alone = bak_args_count(&tool->args, "alone") > 0};
+	struct bak_error err = BAK_ERROR_INIT;
+
+	if (tool->args.n_words)
+		return bak_tool_usage(tool, "prune takes no argument");
+	if (read_percent(&tool->args, &conf.max_unused) < 0)
+		return bak_tool_usage(tool, "--max-unused takes a number from 0 to 100");
+	if (bak_tool_open(tool, &err) < 0)
+		return bak_tool_fail(tool, &err);
+	return bak_tool_prune(tool, &conf);
 }

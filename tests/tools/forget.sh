@@ -95,6 +95,13 @@ expect 3 'would record that 1 number has no snapshot' bakfs forget -n 8
 expect 3 'recorded that 1 number has no snapshot' bakfs forget 8
 expect 0 STAMP bakfs list
 
+# Space comes back in the same breath; not yet that of what has just gone.
+expect 2 'as two commands' bakfs forget --keep-last 1 --prune --json
+backup app
+expect 0 'forgot . snapshot' bakfs forget --keep-last 1 --prune
+grep -q 'deleted 0 snapshots' out || fail "no prune: $(cat out)"
+expect 0 'nothing to do' bakfs forget --keep-last 1 --prune --dry-run
+
 # Other hosts' stores are left alone unless they are named.
 sed 's/^key_file/host = elsewhere\nkey_file/' bakfs.conf >elsewhere.conf
 backup app
