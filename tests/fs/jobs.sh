@@ -32,6 +32,12 @@ open_gate()
 	echo go >gate
 }
 
+# reads PID: it is cat, and sleeps. Not yet cat, it would be this shell, which keeps a signal.
+reads()
+{
+	until_true grep -q "^$1 (cat) S " "/proc/$1/stat"
+}
+
 begun()
 {
 	until_true test -e begun
@@ -65,7 +71,7 @@ for i in $(seq 40); do
 done
 cat $held/wait >interrupted &
 interrupted=$!
-until_true grep -q . "/proc/$interrupted/wchan"
+reads $interrupted
 kill -TERM $interrupted
 wait $interrupted && fail "not interrupted" || true
 [ ! -s interrupted ] || fail "an interrupted reader got an answer"
@@ -114,7 +120,7 @@ touch $held/latest
 begun
 cat $held/wait >answer 2>why &
 waiter=$!
-until_true grep -q . "/proc/$waiter/wchan"
+reads $waiter
 unmount_it 'restore of|cancelled'
 wait $waiter && fail "a waiter was not told" || true
 mount_it
