@@ -9,17 +9,18 @@ static const uint8_t zero_page[64 << 10];
 
 void bak_slices_release(struct bak_slices *slices)
 {
-	for (size_t i = 0; i < slices->n; i++)
-		bak_pin_put(slices->v[i].pin);
+	for (size_t i = 0; i < slices->n_pins; i++)
+		bak_pin_put(slices->pins[i]);
+	free(slices->pins);
 	free(slices->v);
 	*slices = (struct bak_slices)BAK_SLICES_INIT;
 }
 
-static int slices_add(struct bak_slices *slices, const uint8_t *p, size_t len, struct bak_pin *pin)
+static int slices_add(struct bak_slices *slices, const uint8_t *p, size_t len)
 {
 	if (bak_grow(&slices->v, &slices->cap, slices->n, sizeof *slices->v) < 0)
 		return -1;
-	slices->v[slices->n++] = (struct bak_slice){p, len, pin};
+	slices->v[slices->n++] = (struct bak_slice){p, len};
 	return 0;
 }
 
@@ -27,7 +28,7 @@ static int add_zeros(struct bak_slices *slices, uint64_t len)
 {
 	while (len > 0) {
 		size_t n = len < sizeof zero_page ? (size_t)len : sizeof zero_page;
-		if (slices_add(slices, zero_page, n, NULL) < 0)
+		if (slices_add(slices, zero_page, n) < 0)
 			return -1;
 		len -= n;
 	}
@@ -153,10 +154,46 @@ static int walk_content(struct walk *w, const struct bak_content *content, uint6
 
 /* --- reading --- */
 
+/* A scattered span goes back and forth between the same segments, for a few bytes each time: those
+ * met last are kept at hand, so that the cache is not asked for each extent. */
+#define HELD 32u
+
 struct slicing {
 	struct bak_source *source;
 	struct bak_slices *out;
+	struct held {
+		struct bak_seg_id seg;
+		const struct bak_pin *pin; /* of out */
+	} held[HELD];
+	unsigned n_held, last;
 };
+
+/* The bytes, if they lie in a segment at hand. */
+static bool at_hand(struct slicing *s, const struct bak_extent *piece, const uint8_t **out)
+{
+	unsigned n = s->n_held < HELD ? s->n_held : HELD;
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = (s->last + i) % n;
+		if (!bak_seg_id_equal(&s->held[at].seg, &piece->seg))
+			continue;
+		s->last = at;
+		return bak_source_within(s->held[at].pin, piece->off, (uint32_t)piece->len, out);
+	}
+	return false;
+}
+
+/* Puts the segment at hand, and its pin in charge of the slices. */
+static int hold(struct slicing *s, const struct bak_extent *piece, struct bak_pin *pin)
+{
+	struct bak_slices *out = s->out;
+	if (bak_grow(&out->pins, &out->cap_pins, out->n_pins, sizeof(struct bak_pin *)) < 0) {
+		bak_pin_put(pin);
+		return -1;
+	}
+	out->pins[out->n_pins++] = pin;
+	s->held[s->n_held++ % HELD] = (struct held){piece->seg, pin};
+	return 0;
+}
 
 static int add_piece(void *ctx, uint64_t off, const struct bak_extent *piece, struct bak_error *err)
 {
@@ -166,14 +203,14 @@ static int add_piece(void *ctx, uint64_t off, const struct bak_extent *piece, st
 		return add_zeros(s->out, piece->len) < 0 ? bak_error_nomem(err) : 0;
 	const uint8_t *p;
 	struct bak_pin *pin;
-	if (bak_source_bytes(s->source, &piece->seg, piece->off, (uint32_t)piece->len, &p, &pin,
-			     err) < 0)
-		return -1;
-	if (slices_add(s->out, p, (size_t)piece->len, pin) < 0) {
-		bak_pin_put(pin);
-		return bak_error_nomem(err);
+	if (!at_hand(s, piece, &p)) {
+		if (bak_source_bytes(s->source, &piece->seg, piece->off, (uint32_t)piece->len, &p,
+				     &pin, err) < 0)
+			return -1;
+		if (hold(s, piece, pin) < 0)
+			return bak_error_nomem(err);
 	}
-	return 0;
+	return slices_add(s->out, p, (size_t)piece->len) < 0 ? bak_error_nomem(err) : 0;
 }
 
 int bak_read_slices(struct bak_source *source, const struct bak_content *content, uint64_t size,
@@ -182,13 +219,14 @@ int bak_read_slices(struct bak_source *source, const struct bak_content *content
 	if (off >= size || len == 0)
 		return 0;
 	uint64_t end = len < size - off ? off + len : size;
-	size_t before = out->n;
-	struct slicing s = {source, out};
+	size_t before = out->n, pins_before = out->n_pins;
+	struct slicing s = {.source = source, .out = out};
 	struct walk w = {source, off, end, add_piece, &s};
 	if (walk_content(&w, content, size, err) == 0)
 		return 0;
-	while (out->n > before)
-		bak_pin_put(out->v[--out->n].pin);
+	out->n = before;
+	while (out->n_pins > pins_before)
+		bak_pin_put(out->pins[--out->n_pins]);
 	return -1;
 }
 

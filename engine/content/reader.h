@@ -16,8 +16,9 @@ struct bak_slices {
 	struct bak_slice {
 		const uint8_t *p;
 		size_t len;
-		struct bak_pin *pin; /* NULL for zeros */
 	} * v;
+	struct bak_pin **pins; /* what keeps them there */
+	size_t n_pins, cap_pins;
 };
 #define BAK_SLICES_INIT \
 	{               \

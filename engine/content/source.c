@@ -262,6 +262,11 @@ int bak_source_bytes(struct bak_source *source, const struct bak_seg_id *id, uin
 	return get_range(source, BAK_SEG_DATA, id, off, len, out, out_pin, err);
 }
 
+int bak_source_within(const struct bak_pin *pin, uint32_t off, uint32_t len, const uint8_t **out)
+{
+	return bak_segment_at(bak_pin_value(pin), off, len, out) == 1;
+}
+
 /* --- parsed objects --- */
 
 /* A parsed object and the segment that it borrows from. */
