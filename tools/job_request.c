@@ -2,6 +2,7 @@
 #include "tools/job.h"
 
 #include "engine/base/hash.h"
+#include "engine/base/locked.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ static int take_secret(struct bak_job_request *out, const json_t *json, struct b
 
 	if (!kind || !hex || len % 2)
 		return bak_error_set(err, BAK_USAGE, "the job names no secret");
-	out->secret.p = malloc(len / 2 + 1);
+	out->secret.p = bak_locked_alloc(len / 2);
 	if (!out->secret.p)
 		return bak_error_nomem(err);
 	out->secret.len = len / 2;
