@@ -452,6 +452,21 @@ static void kept_name(struct target *t, const char *stamp)
 	snprintf(t->kept, sizeof t->kept, "%.*s_before_%s", (int)len, t->name, stamp);
 }
 
+/* A name that is free: a restore in the same second takes the next one. */
+static int choose_kept(struct restore *r, struct target *t, int64_t when, struct bak_error *err)
+{
+	int taken = 1;
+
+	for (; taken > 0; when++) {
+		char stamp[BAK_STAMP_LEN + 1];
+
+		bak_stamp_format(when, stamp);
+		kept_name(t, stamp);
+		taken = bak_pg_database_exists(r->pg, r->admin, t->kept, err);
+	}
+	return taken;
+}
+
 static int note_state(struct restore *r, json_t *state, struct bak_error *err)
 {
 	json_t *list = json_array();
@@ -515,15 +530,15 @@ static void drop_all_kept(struct restore *r)
 static int put_in_place(struct restore *r, json_t *state, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) struct bak_pg_swap *swaps = calloc(r->n, sizeof *swaps);
-	char stamp[BAK_STAMP_LEN + 1];
+	int64_t now = time(NULL);
 
 	if (!swaps)
 		return bak_error_nomem(err);
-	bak_stamp_format(time(NULL), stamp);
 	for (size_t i = 0; i < r->n; i++) {
 		struct target *t = &r->targets[i];
 
-		kept_name(t, stamp);
+		if (choose_kept(r, t, now, err) < 0)
+			return -1;
 		swaps[i] = (struct bak_pg_swap){.live = t->name,
 						.kept = t->kept,
 						.other = t->fresh,
