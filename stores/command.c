@@ -5,7 +5,7 @@
  */
 #include "stores/checkup.h"
 #include "stores/drivers.h"
-#include "stores/files.h"
+#include "stores/files/files.h"
 #include "stores/payload.h"
 #include "stores/process.h"
 

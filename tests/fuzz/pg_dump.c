@@ -1,6 +1,6 @@
 /* Dumps of PostgreSQL, walked. Input: the file. However it is cut into pieces the verdict is the
  * same, and a bad one says why. */
-#include "stores/pg_dump.h"
+#include "stores/postgresql/dump.h"
 
 #include <stdlib.h>
 #include <string.h>

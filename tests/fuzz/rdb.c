@@ -1,6 +1,6 @@
 /* RDB files. Input: one, in pieces whose size its first byte says. What the parser makes of it must
  * not depend on the pieces; a key's value is never told of outside of a key. */
-#include "stores/rdb.h"
+#include "stores/redis/rdb.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Patterns of paths to leave out, held against what git does with the same ones. */
-#include "stores/exclude.h"
+#include "stores/files/exclude.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Dumps of PostgreSQL show whether they are whole, at every length they can be cut to. */
-#include "stores/pg_dump.h"
+#include "stores/postgresql/dump.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

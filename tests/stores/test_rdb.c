@@ -1,9 +1,9 @@
 /* RDB: the checksum, lengths, every type of value, names packed or as numbers, and what is cut off,
  * damaged or of another time. Files of real servers are in the scripts. */
-#include "stores/rdb.h"
-#include "stores/rdb_crc.h"
-#include "stores/rdb_proof.h"
-#include "stores/rdb_string.h"
+#include "stores/redis/rdb.h"
+#include "stores/redis/rdb_crc.h"
+#include "stores/redis/rdb_proof.h"
+#include "stores/redis/rdb_string.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,0 +1,217 @@
+/*
+ * The parts of the postgresql driver: errors in words (error.c), connections and queries
+ * (conn.c), PostgreSQL's own programs (tools.c), which databases and tables (select.c),
+ * what is counted and kept in the manifest (facts.c), backing up (backup.c), restoring
+ * (restore.c, new.c, roles.c, swap.c), dumps from outside (import.c), the whole
+ * server (physical.c), what is wrong (doctor.c). The driver itself is postgresql.c.
+ */
+#ifndef BAK_STORES_POSTGRESQL_H
+#define BAK_STORES_POSTGRESQL_H
+
+#include "stores/payload.h"
+#include "stores/process.h"
+
+#include <libpq-fe.h>
+#include <stdatomic.h>
+
+/* Names in PostgreSQL have up to 63 bytes. */
+#define BAK_PG_NAME_MAX 63
+
+struct bak_pg {
+	const struct bak_store_conf *conf;
+	const struct bak_store_env *env;
+	char *password;   /* NULL: libpq finds its own, or needs none */
+	PGconn *main;     /* to the database that names the others; NULL until it is needed */
+	int main_pid;     /* its server process, also after it is closed */
+	char *default_db; /* that the uri or service names; NULL: none, so all are meant */
+	bool by_service;  /* libpq knows the database, and tells once it is connected */
+	int version;      /* of the server, as PQserverVersion; 0 until connected */
+	json_t *restored_counts; /* taken before others could write */
+};
+
+/* --- error.c --- */
+
+/* A failure in the server's or a tool's words becomes one line, with a code and what to do behind
+ * it. Both return -1. */
+int bak_pg_fail(struct bak_error *err, const char *what, const char *words);
+/* The same for what bak_process_* said. */
+int bak_pg_advise(struct bak_error *err);
+
+/* --- conn.c --- */
+
+/* A session that no setting of role or database can surprise. db NULL: as the uri says.
+ * replication: for BASE_BACKUP. */
+int bak_pg_connect(struct bak_pg *pg, const char *db, PGconn **out, struct bak_error *err);
+int bak_pg_connect_replication(struct bak_pg *pg, PGconn **out, struct bak_error *err);
+/* To any database but those named; for creating, renaming and dropping others. */
+int bak_pg_connect_beside(struct bak_pg *pg, const char *const * not, size_t n, PGconn **out,
+			  struct bak_error *err);
+/* pg->main, connected if it is not yet. */
+int bak_pg_main(struct bak_pg *pg, struct bak_error *err);
+void bak_pg_close(PGconn **conn); /* for BAK_AUTO */
+
+/* Waits for the answer, and ends the query when the caller wants to stop (env may be NULL: no
+ * caller to ask). The result holds rows or says that a command was done. BAK_AUTO(bak_pg_clear).
+ */
+PGresult *bak_pg_query(const struct bak_store_env *env, PGconn *conn, const char *sql,
+		       struct bak_error *err);
+PGresult *bak_pg_query_params(const struct bak_store_env *env, PGconn *conn, const char *sql,
+			      const char *const *params, int n, struct bak_error *err);
+int bak_pg_exec(const struct bak_store_env *env, PGconn *conn, struct bak_error *err,
+		const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* The first column of the only row: to be freed; NULL for an error. */
+char *bak_pg_text(const struct bak_store_env *env, PGconn *conn, const char *sql,
+		  struct bak_error *err);
+void bak_pg_clear(PGresult **result);
+/* Ends the query that another thread waits for. */
+void bak_pg_cancel(PGconn *conn);
+/* A name or a value as it stands in SQL; to be freed with PQfreemem (BAK_AUTO(bak_pg_free)). NULL
+ * for lack of memory. */
+char *bak_pg_ident(PGconn *conn, const char *name);
+char *bak_pg_literal(PGconn *conn, const char *value);
+void bak_pg_free(char **text);
+
+/* --- tools.c --- */
+
+/* "pg_dump" of at least this server version, of the same major one if there is any: its path, to
+ * be freed. *out_major: the one found. BAK_NOT_FOUND names the package. */
+int bak_pg_tool(const struct bak_pg *pg, const char *name, int server_version, char **out,
+		int *out_major, struct bak_error *err);
+/* What a tool needs to connect as conn is, to database db: --dbname's value without secrets, and
+ * variables with them. */
+struct bak_pg_target {
+	char *conninfo;
+	char *password;      /* "PGPASSWORD=..." or NULL */
+	const char *vars[8]; /* for struct bak_process_conf */
+};
+int bak_pg_target(PGconn *conn, const char *db, struct bak_pg_target *out, struct bak_error *err);
+void bak_pg_target_release(struct bak_pg_target *target);
+
+/* Arguments of a program, growing. Texts are copied. */
+struct bak_pg_args {
+	size_t n, cap;
+	char **v; /* NULL-terminated */
+};
+int bak_pg_args_add(struct bak_pg_args *args, struct bak_error *err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void bak_pg_args_release(struct bak_pg_args *args);
+
+/* --- select.c --- */
+
+/* Names that the list option or, without it, the uri says. The databases: sorted by name; those
+ * that take no connections, and templates, are never meant. */
+struct bak_pg_names {
+	size_t n, cap;
+	char **v;
+};
+void bak_pg_names_release(struct bak_pg_names *names);
+int bak_pg_names_add(struct bak_pg_names *names, const char *name, struct bak_error *err);
+int bak_pg_databases(struct bak_pg *pg, struct bak_pg_names *out, struct bak_error *err);
+/* Whether every database of the server is meant. */
+bool bak_pg_means_all(const struct bak_pg *pg);
+/* What they take on the server's disk together. */
+int bak_pg_size(struct bak_pg *pg, uint64_t *out, struct bak_error *err);
+/* Quoted "schema"."table" of the tables and their like that a list option of patterns matches. */
+int bak_pg_tables(struct bak_pg *pg, PGconn *conn, const char *option, struct bak_pg_names *out,
+		  struct bak_error *err);
+/* A shell pattern (* and ?) as a regular expression for ~. */
+int bak_pg_pattern(const char *pattern, size_t len, struct bak_buf *out);
+
+/* --- facts.c --- */
+
+/* Everything that a restore wants to know of a database but its rows. What lies in it (extensions,
+ * sequences) is what conn sees. */
+int bak_pg_describe(struct bak_pg *pg, PGconn *conn, const char *db, json_t *out,
+		    struct bak_error *err);
+/* Objects and rows of the database that conn sees, as "label: (things)" and "label: table". */
+struct bak_pg_count {
+	const char *label;
+	const struct bak_pg_names *only, *but; /* tables; NULL: no limit */
+	bool rows;                             /* false: objects alone */
+	const atomic_bool *stop; /* true ends it between queries, BAK_CANCELLED; may be NULL */
+};
+int bak_pg_count(const struct bak_store_env *env, PGconn *conn, const struct bak_pg_count *what,
+		 json_t *counts, struct bak_error *err);
+
+/* What conn sees has the rows, objects and sequences that the manifest says of database db (its
+ * entry there), and no index is broken. */
+int bak_pg_validate(struct bak_pg *pg, PGconn *conn, const json_t *db, const json_t *facts,
+		    struct bak_error *err);
+
+/* --- backup.c --- */
+
+int bak_pg_backup(struct bak_pg *pg, struct bak_writer *writer, json_t *facts,
+		  struct bak_error *err);
+/* The file of a database in a snapshot: "<db>.dump", with %XX for what no file name may have; to
+ * be freed. */
+char *bak_pg_file_name(const char *db, const char *suffix);
+#define BAK_PG_GLOBALS "globals.sql"
+
+/* --- doctor.c --- */
+
+int bak_pg_doctor(struct bak_pg *pg, const struct bak_checkup *checkup, struct bak_error *err);
+
+/* --- physical.c --- */
+
+int bak_pg_base_backup(struct bak_pg *pg, struct bak_writer *writer, json_t *facts,
+		       struct bak_error *err);
+
+/* --- restore.c --- */
+
+int bak_pg_restore(struct bak_pg *pg, const struct bak_restore_from *from, json_t *state,
+		   struct bak_error *err);
+
+/* --- import.c --- */
+
+int bak_pg_import(struct bak_pg *pg, const char *path, struct bak_writer *writer, json_t *facts,
+		  struct bak_error *err);
+
+/* --- new.c --- */
+
+/* An empty database of what facts say (those of bak_pg_describe; none of it need be there): its
+ * encoding, locale, owner. */
+int bak_pg_create(struct bak_pg *pg, PGconn *admin, const char *name, const json_t *facts,
+		  struct bak_error *err);
+/* Its comment, settings, grants, limit of connections. */
+int bak_pg_apply_properties(struct bak_pg *pg, PGconn *admin, const char *name, const json_t *facts,
+			    struct bak_error *err);
+/* Those that a killed restore left. */
+int bak_pg_drop_leftovers(struct bak_pg *pg, PGconn *admin, struct bak_error *err);
+/* Names of databases that are being filled begin so, 16 hex digits behind it. */
+#define BAK_PG_FRESH "bakfs_restoring_"
+
+/* --- roles.c --- */
+
+struct bak_pg_role_work {
+	const struct bak_pg_names *wanted; /* NULL: all that are missing */
+	struct bak_pg_names made;          /* new ones, in order */
+	struct bak_pg_names there;         /* all that the server has then */
+};
+void bak_pg_role_work_release(struct bak_pg_role_work *work);
+/* sql: what pg_dumpall --globals-only wrote. All in one transaction. */
+int bak_pg_make_roles(struct bak_pg *pg, PGconn *admin, const char *sql, size_t len,
+		      struct bak_pg_role_work *work, struct bak_error *err);
+/* Takes back what was made, when nothing of it is in use. */
+void bak_pg_drop_roles(struct bak_pg *pg, PGconn *admin, struct bak_pg_role_work *work);
+/* The next statement of a script in [p, end), without its ";", comments and \commands before it
+ * left out; returns where the one behind it begins. */
+const char *bak_pg_statement(const char *p, const char *end, const char **out_begin,
+			     size_t *out_len);
+
+/* --- swap.c --- */
+
+/* `other` gets the name live, what has that gets the name kept. */
+struct bak_pg_swap {
+	const char *live, *kept, *other;
+	bool live_is_there, other_is_there;
+};
+int bak_pg_swap(struct bak_pg *pg, PGconn *admin, const struct bak_pg_swap *swaps, size_t n,
+		struct bak_error *err);
+/* BAK_BUSY with the list, when others are connected and may not be ended. */
+int bak_pg_check_alone(struct bak_pg *pg, PGconn *admin, const char *db, struct bak_error *err);
+/* 1 it is there, 0 not, -1. */
+int bak_pg_database_exists(struct bak_pg *pg, PGconn *admin, const char *db, struct bak_error *err);
+/* state["databases"]: {"name", "kept", "replaced"}. Once more, and it is undone. */
+int bak_pg_rollback(struct bak_pg *pg, const json_t *state, struct bak_error *err);
+
+#endif
