@@ -3,7 +3,8 @@
 
 # What it takes to build bakfs.
 build_packages=(build-essential cmake ninja-build pkg-config libfuse3-dev libzstd-dev libssl-dev
-	libsqlite3-dev libjansson-dev libinih-dev libisal-dev libpq-dev libarchive-dev libhiredis-dev)
+	libsqlite3-dev libjansson-dev libinih-dev libisal-dev libpq-dev libarchive-dev libhiredis-dev
+	libcurl4-openssl-dev)
 
 need()
 {
