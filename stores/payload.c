@@ -3,7 +3,11 @@
 
 #include "engine/content/reader.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,6 +63,74 @@ int bak_payload_check(struct bak_payload_reader *r, struct bak_error *err)
 	}
 	r->at = 0;
 	return rc;
+}
+
+/* --- a file to seek in --- */
+
+static int check_room(int fd, const char *dir, uint64_t need, struct bak_error *err)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(fd, &fs) < 0)
+		return bak_error_sys(err, errno, "%s", dir);
+	uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (need <= room)
+		return 0;
+	return bak_error_set(err, BAK_NO_SPACE,
+			     "%s has %" PRIu64 " bytes free, and a copy of %" PRIu64 " goes there",
+			     dir, room, need);
+}
+
+/* Where the file system knows no files without a name, one whose name is gone at once. */
+static int open_nameless(const char *dir, struct bak_error *err)
+{
+	BAK_AUTO(bak_buf_release) struct bak_buf name = BAK_BUF_INIT;
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd >= 0 ? fd : bak_error_sys(err, errno, "%s", dir);
+	if (bak_buf_printf(&name, "%s/.bakfs-XXXXXX", dir) < 0 || bak_buf_append(&name, "", 1) < 0)
+		return bak_error_nomem(err);
+	fd = mkostemp((char *)name.p, O_CLOEXEC);
+	if (fd < 0 || unlink((char *)name.p) < 0)
+		bak_error_sys(err, errno, "%s", (char *)name.p);
+	else
+		return fd;
+	bak_close_fd(&fd);
+	return -1;
+}
+
+static int write_all(int fd, const uint8_t *p, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno != EINTR)
+			return -1;
+		p += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+int bak_payload_spill(struct bak_payload_reader *r, const char *dir, int *out_fd,
+		      struct bak_error *err)
+{
+	BAK_AUTO(bak_close_fd) int fd = open_nameless(dir, err);
+	const void *p;
+	size_t len;
+	int rc = fd < 0 ? -1 : check_room(fd, dir, r->inode->size, err);
+
+	while (rc == 0 && (rc = bak_payload_give(r, &p, &len, err)) > 0) {
+		rc = bak_store_check_cancelled(r->env, err);
+		if (rc == 0 && write_all(fd, p, len) < 0)
+			rc = bak_error_sys(err, errno, "a copy in %s", dir);
+	}
+	if (rc < 0)
+		return -1;
+	*out_fd = fd;
+	fd = -1;
+	return 0;
 }
 
 void bak_payload_reader_release(struct bak_payload_reader *r)

@@ -1,6 +1,6 @@
 /*
  * Payloads that a driver makes out of a server's answers, and gives back: inodes for files that
- * nobody ever had, and a snapshot's file as input for a program.
+ * nobody ever had, and a snapshot's file as input for a program, or as a file that it can seek in.
  */
 #ifndef BAK_STORES_PAYLOAD_H
 #define BAK_STORES_PAYLOAD_H
@@ -24,6 +24,10 @@ struct bak_payload_reader {
 int bak_payload_give(void *ctx, const void **out_p, size_t *out_len, struct bak_error *err);
 /* Reads all of it and begins anew: a damaged file must not reach a store half-way. */
 int bak_payload_check(struct bak_payload_reader *reader, struct bak_error *err);
+/* All of it into a file of our own in dir, which has no name and goes with its descriptor. Room for
+ * it is checked first. */
+int bak_payload_spill(struct bak_payload_reader *reader, const char *dir, int *out_fd,
+		      struct bak_error *err);
 void bak_payload_reader_release(struct bak_payload_reader *reader);
 
 #endif

@@ -144,7 +144,8 @@ static int start(struct process *p, bool with_input, struct bak_error *err)
 	if (!p->buffer)
 		rc = ENOMEM;
 	if (rc == 0) {
-		const int ends[3] = {in[0], out[1], errors[1]};
+		const int ends[3] = {p->conf->input > 0 ? p->conf->input : in[0], out[1],
+				     errors[1]};
 		rc = spawn(p, ends);
 	}
 	bak_close_fd(&in[0]);
@@ -455,9 +456,11 @@ int bak_process_write(const struct bak_process_conf *conf, bak_process_give *giv
 
 	begin(&p, conf);
 	rc = start(&p, true, err);
-	while (rc == 0 && (p.in >= 0 || !p.ended)) {
+	while (rc == 0 && (p.in >= 0 || !p.ended || (conf->take && p.out >= 0))) {
 		rc = wait_for_some(&p, err);
-		if (rc == 0 && p.out >= 0)
+		if (rc == 0 && p.out >= 0 && conf->take)
+			rc = take_some(&p, conf->take, conf->take_ctx, err) < 0 ? -1 : 0;
+		else if (rc == 0 && p.out >= 0)
 			drain(&p, &p.out, use_output);
 		if (rc < 0 || p.in < 0)
 			continue;
@@ -468,7 +471,7 @@ int bak_process_write(const struct bak_process_conf *conf, bak_process_give *giv
 	}
 	rc = end(&p, rc, err);
 	release(&p);
-	if (rc == 0 && !piece.at_end)
+	if (rc == 0 && !piece.at_end && !conf->may_stop)
 		return bak_error_set(err, BAK_IO,
 				     "it ended well but did not read all of its input");
 	return rc;

@@ -14,6 +14,9 @@
 
 #include "stores/stores.h"
 
+/* Takes what the command writes, piece by piece. -1 ends the command. */
+typedef int bak_process_take(void *ctx, const void *p, size_t len, struct bak_error *err);
+
 struct bak_process_conf {
 	const struct bak_store_env *env;
 	const char *command;     /* for /bin/sh -c, or NULL and */
@@ -21,10 +24,13 @@ struct bak_process_conf {
 	const char *const
 		*vars;       /* "NAME=value", NULL-terminated, added to our environment; or NULL */
 	uint64_t timeout_ms; /* for the whole run; 0: none */
+	int input;           /* read: a file that is its standard input; 0: /dev/null */
+	/* write: what it writes goes there instead of the log; may be NULL */
+	bak_process_take *take;
+	void *take_ctx;
+	bool may_stop; /* write: it need not read all of its input */
 };
 
-/* Takes what the command writes, piece by piece. -1 ends the command. */
-typedef int bak_process_take(void *ctx, const void *p, size_t len, struct bak_error *err);
 /* Runs the command and hands its standard output to take. */
 int bak_process_read(const struct bak_process_conf *conf, bak_process_take *take, void *ctx,
 		     struct bak_error *err);

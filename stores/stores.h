@@ -158,7 +158,9 @@ struct bak_store_driver {
 	/* facts: an empty JSON object to fill. */
 	int (*backup)(void *store, struct bak_writer *writer, json_t *facts, struct bak_error *err);
 	/* state: an empty JSON object for rollback to read later. One that fails behind the point of
-	 * no return and finds that nothing has changed says so: state["unchanged"] = true. */
+	 * no return and finds that nothing has changed says so: state["unchanged"] = true; one that
+	 * only made something new beside what is live: state["beside"] = true. Then a rollback still
+	 * undoes the restore before it. */
 	int (*restore)(void *store, const struct bak_restore_from *from, json_t *state,
 		       struct bak_error *err);
 	/* Counts of the live store, into an empty object; NULL without BAK_STORE_COUNTS. */

@@ -501,7 +501,8 @@ static int restore(struct run *r, struct bak_error *err)
 	rc = restore_from(r, r->number, state, err);
 	if (rc == 0) {
 		r->out->restored = r->number;
-		if (note_record(r, state, &scratch) < 0)
+		r->out->beside = json_is_true(json_object_get(state, "beside"));
+		if (!r->out->beside && note_record(r, state, &scratch) < 0)
 			on_warn(r, scratch.msg);
 		rc = validate(r, err);
 		if (rc < 0)

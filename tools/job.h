@@ -69,6 +69,7 @@ struct bak_job_result {
 	uint64_t safety;   /* pre-restore snapshot, 0 none */
 	size_t warnings;
 	bool rolled_back; /* it failed, and what was there before is back */
+	bool beside;      /* it went beside the live data: a rollback still undoes the one before */
 };
 /* 0 done. out is filled as far as it came also on failure. */
 int bak_job_run(const struct bak_job *job, struct bak_job_result *out, struct bak_error *err);

@@ -98,7 +98,7 @@ int bak_live_job(struct bak_tool *tool, const struct bak_job_request *request, c
 		return -1;
 	}
 	bak_tool_say(tool, "%s: %s", request->store, what);
-	if (request->from != BAK_JOB_FROM_ROLLBACK &&
+	if (request->from != BAK_JOB_FROM_ROLLBACK && !result.beside &&
 	    bak_job_rollback_text(tool->repo, request->store, undo, sizeof(undo), err) > 0)
 		bak_tool_say(tool, "%s: bakfs rollback %s undoes it", request->store,
 			     request->store);

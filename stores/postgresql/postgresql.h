@@ -2,7 +2,7 @@
  * The parts of the postgresql driver: errors in words (error.c), connections and queries
  * (conn.c), PostgreSQL's own programs (tools.c), which databases and tables (select.c),
  * what is counted and kept in the manifest (facts.c), backing up (backup.c), restoring
- * (restore.c, new.c, roles.c, swap.c), dumps from outside (import.c), the whole
+ * (restore.c, load.c, new.c, roles.c, swap.c), dumps from outside (import.c), the whole
  * server (physical.c), what is wrong (doctor.c). The driver itself is postgresql.c.
  */
 #ifndef BAK_STORES_POSTGRESQL_H
@@ -160,6 +160,20 @@ int bak_pg_base_backup(struct bak_pg *pg, struct bak_writer *writer, json_t *fac
 
 int bak_pg_restore(struct bak_pg *pg, const struct bak_restore_from *from, json_t *state,
 		   struct bak_error *err);
+
+/* --- load.c --- */
+
+/* A dump in a snapshot, into an empty database. */
+struct bak_pg_load {
+	struct bak_repo *repo;
+	const struct bak_inode *inode; /* the file */
+	bool plain;                    /* SQL */
+	const char *tool;              /* pg_restore, or psql for SQL */
+	PGconn *conn;                  /* how to connect */
+	const char *db;
+	uint64_t before, all; /* for progress: bytes of dumps before it, and of all */
+};
+int bak_pg_load(struct bak_pg *pg, const struct bak_pg_load *what, struct bak_error *err);
 
 /* --- import.c --- */
 

@@ -3,7 +3,6 @@
  * then all of them exchanged in one step (swap.c). Until then nobody sees anything of it; a
  * failure drops the new ones.
  */
-#include "stores/postgresql/dump.h"
 #include "stores/postgresql/postgresql.h"
 
 #include "engine/base/hash.h"
@@ -303,107 +302,20 @@ static int make_roles(struct restore *r, struct bak_error *err)
 
 /* --- filling a new database --- */
 
-static int archive_args(struct restore *r, const struct bak_pg_target *where,
-			struct bak_pg_args *args, struct bak_error *err)
-{
-	if (bak_pg_args_add(args, err, "%s", r->loader[0]) < 0 ||
-	    bak_pg_args_add(args, err, "--exit-on-error") < 0 ||
-	    bak_pg_args_add(args, err, "--no-password") < 0)
-		return -1;
-	return bak_pg_args_add(args, err, "--dbname=%s", where->conninfo);
-}
-
-static int sql_args(struct restore *r, const struct bak_pg_target *where, struct bak_pg_args *args,
-		    struct bak_error *err)
-{
-	static const char *const options[] = {"--no-psqlrc", "--quiet", "--no-password",
-					      "--output=/dev/null", "--set=ON_ERROR_STOP=1",
-					      /* in which no database can be dropped */
-					      "--single-transaction"};
-
-	if (bak_pg_args_add(args, err, "%s", r->loader[1]) < 0)
-		return -1;
-	for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
-		if (bak_pg_args_add(args, err, "%s", options[i]) < 0)
-			return -1;
-	}
-	return bak_pg_args_add(args, err, "--dbname=%s", where->conninfo);
-}
-
-/* SQL for psql, which must not obey commands in it: they reach other databases, files and the
- * shell. So it is told to refuse them, by a command that only a key unknown to the dump would undo;
- * the dump's own two of the kind become comments. */
-struct sql_input {
-	struct bak_payload_reader reader;
-	struct bak_pg_sql walk;
-	char fence[64];
-	bool fenced;
-};
-
-static int give_sql(void *ctx, const void **out_p, size_t *out_len, struct bak_error *err)
-{
-	struct sql_input *in = ctx;
-	uint64_t begin = in->reader.at;
-	const uint8_t *last;
-	int rc;
-
-	if (!in->fenced) {
-		in->fenced = true;
-		*out_p = in->fence;
-		*out_len = strlen(in->fence);
-		return 1;
-	}
-	rc = bak_payload_give(&in->reader, out_p, out_len, err);
-	if (rc <= 0)
-		return rc;
-	/* whole lines, unless one is longer than all that was read: then it is none of those two */
-	last = memrchr(in->reader.buffer, '\n', *out_len);
-	if (last && in->reader.at < in->reader.inode->size) {
-		*out_len = (size_t)(last + 1 - in->reader.buffer);
-		in->reader.at = begin + *out_len;
-	}
-	bak_pg_sql_feed(&in->walk, in->reader.buffer, *out_len);
-	if (in->walk.command_at != UINT64_MAX && in->walk.command_at >= begin)
-		memcpy(in->reader.buffer + (in->walk.command_at - begin), "--", 2);
-	return 1;
-}
-
-static int begin_fence(struct sql_input *in, struct bak_error *err)
-{
-	uint8_t key[16];
-	char hex[33];
-
-	if (bak_random(key, sizeof key, err) < 0)
-		return -1;
-	bak_hex(hex, key, sizeof key);
-	snprintf(in->fence, sizeof in->fence, "\\restrict %s\n", hex);
-	return 0;
-}
-
 static int load(struct restore *r, struct target *t, struct bak_error *err)
 {
-	BAK_AUTO(bak_pg_args_release) struct bak_pg_args args = {.n = 0};
-	BAK_AUTO(bak_pg_target_release) struct bak_pg_target where = {.conninfo = NULL};
-	struct sql_input in = {.reader = {.env = r->pg->env,
-					  .source = r->tree.source,
-					  .inode = &t->found.entry.inode,
-					  .before = r->done,
-					  .all = r->bytes}};
 	bool plain = is_plain(t);
-	int rc = bak_pg_target(t->guard, t->fresh, &where, err);
+	const struct bak_pg_load what = {.repo = r->from->repo,
+					 .inode = &t->found.entry.inode,
+					 .plain = plain,
+					 .tool = r->loader[plain],
+					 .conn = t->guard,
+					 .db = t->fresh,
+					 .before = r->done,
+					 .all = r->bytes};
 
-	if (rc == 0)
-		rc = plain ? sql_args(r, &where, &args, err) : archive_args(r, &where, &args, err);
-	if (rc == 0)
-		rc = begin_fence(&in, err);
-	const struct bak_process_conf conf = {
-		.env = r->pg->env, .argv = (const char *const *)args.v, .vars = where.vars};
-	if (rc == 0 && bak_process_write(&conf, plain ? give_sql : bak_payload_give,
-					 plain ? (void *)&in : &in.reader, err) < 0)
-		rc = err->code == BAK_CORRUPT ? -1 : bak_pg_advise(err);
 	r->done += t->found.entry.inode.size;
-	bak_payload_reader_release(&in.reader);
-	return rc;
+	return bak_pg_load(r->pg, &what, err);
 }
 
 static int random_name(struct target *t, struct bak_error *err)
@@ -472,6 +384,9 @@ static int note_state(struct restore *r, json_t *state, struct bak_error *err)
 	json_t *list = json_array();
 	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
 	int rc = json_object_set_new(state, "databases", list);
+
+	if (r->to_database && json_object_set_new(state, "beside", json_true()) < 0)
+		return bak_error_nomem(err);
 
 	for (size_t i = 0; rc == 0 && i < r->n; i++) {
 		const struct target *t = &r->targets[i];
