@@ -351,13 +351,64 @@ static int move_name(struct bak_control *c, struct bak_control_dir *from, const 
 	return no;
 }
 
+static bool is_open(const struct bak_control *c, const struct bak_unode *node)
+{
+	const struct bak_open *open = c->opens;
+	while (open && open->spot.node != node)
+		open = open->next;
+	return open;
+}
+
+/* A file in a folder whose name never starts becomes an upload of its own, which no name has
+ * accepted yet: so the folder is one to collect files in until all are there. */
+static int split_off(struct bak_control *c, struct bak_control_dir *dir, const char *name)
+{
+	struct bak_unode *node = bak_control_child(dir, name);
+	struct bak_item *was = node ? node->item : NULL;
+	if (!was || !dir->node || was != dir->node->item || was->rules.kind != BAK_ITEM_TREE ||
+	    !was->rules.partial || !S_ISREG(node->mode) || node->nlink > 1 || is_open(c, node))
+		return 0;
+	BAK_AUTO(bak_free_ptr) char *path = NULL;
+	if (path_join(dir, name, &path))
+		return ENOMEM;
+	struct bak_item *item = bak_item_new(&c->nodes, dir->room, path, BAK_ITEM_FILE,
+					     BAK_NAME_PARTIAL);
+	if (!item)
+		return ENOMEM;
+	item->rules.written = bak_blob_size(node->blob) > 0;
+	item->top = node;
+	item->dir = dir->node;
+	item->n_nodes = 1;
+	was->n_nodes--;
+	node->item = item;
+	bak_proof_init(&node->proof, dir->room->store->proof);
+	return 0;
+}
+
+/* It got no other name: the folder's again. */
+static void join_again(struct bak_control *c, struct bak_control_dir *dir, const char *name)
+{
+	struct bak_unode *node = dir->node ? bak_control_child(dir, name) : NULL;
+	struct bak_item *item = node ? node->item : NULL;
+	if (!item || item->dir != dir->node || item->rules.kind != BAK_ITEM_FILE ||
+	    is_open(c, node))
+		return;
+	node->item = dir->node->item;
+	node->item->n_nodes++;
+	item->n_nodes--;
+	bak_proof_init(&node->proof, NULL);
+	bak_item_drop(&c->nodes, item);
+}
+
 /* From one name of an upload to another. */
-static int rename_item(struct bak_control *c, struct bak_control_dir *dir, const char *name,
-		       const char *new_name, struct bak_unode *node, struct bak_unode *over)
+static int rename_item(struct bak_control *c, struct bak_control_dir *from, const char *name,
+		       struct bak_control_dir *to, const char *new_name, struct bak_unode *node,
+		       struct bak_unode *over)
 {
 	struct bak_item *item = node->item;
 	struct bak_content_facts facts = {.verdict = BAK_VERDICT_UNPROVABLE};
 	struct bak_item_rules before = item->rules;
+	struct bak_unode *was_in = item->dir;
 	char *path = strdup(new_name), *was = item->path;
 	if (!path)
 		return ENOMEM;
@@ -367,13 +418,15 @@ static int rename_item(struct bak_control *c, struct bak_control_dir *dir, const
 		d = bak_item_rename(&item->rules, bak_name_class(new_name),
 				    over ? &over->item->rules : NULL, &facts);
 	item->path = path;
+	item->dir = NULL;
 	no = bak_control_do(c, item, d);
 	if (!no)
-		no = move_name(c, dir, name, dir, new_name);
+		no = move_name(c, from, name, to, new_name);
 	else
 		item->rules = before;
 	if (no) {
 		item->path = was;
+		item->dir = was_in;
 		free(path);
 	} else {
 		free(was);
@@ -381,12 +434,23 @@ static int rename_item(struct bak_control *c, struct bak_control_dir *dir, const
 	return no;
 }
 
-/* Before anything is looked up for good: this lets the lock go. */
+/* Within one upload. */
+static int move_in(struct bak_control *c, struct bak_control_dir *from, const char *name,
+		   struct bak_control_dir *to, const char *new_name)
+{
+	int no = bak_item_change_in(&from->node->item->rules).no;
+	return no ? no : move_name(c, from, name, to, new_name);
+}
+
+/* Before anything is looked up for good: this lets the lock go. top: it gets a name in the store's
+ * own folder. */
 static int catch_up_by_name(struct bak_control *c, fuse_req_t req, uint64_t parent,
-			    const char *name)
+			    const char *name, bool top)
 {
 	struct bak_control_dir dir;
 	int no = bak_control_dir_of(c, req, parent, &dir);
+	if (!no && top && (no = split_off(c, &dir, name)))
+		return no;
 	struct bak_unode *node = no ? NULL : bak_control_child(&dir, name);
 	if (!node || node->item->top != node)
 		return 0;
@@ -399,10 +463,12 @@ static int catch_up_by_name(struct bak_control *c, fuse_req_t req, uint64_t pare
 int bak_control_rename(struct bak_control *c, fuse_req_t req, uint64_t parent, const char *name,
 		       uint64_t new_parent, const char *new_name, unsigned flags)
 {
-	struct bak_control_dir from, to;
+	struct bak_control_dir from = {.node = NULL}, to;
 	pthread_mutex_lock(&c->lock);
-	int no = flags & ~(unsigned)RENAME_NOREPLACE ? EINVAL
-						     : catch_up_by_name(c, req, parent, name);
+	bool to_top = bak_control_spot(c, new_parent).kind == BAK_SPOT_ROOM;
+	int no = flags & ~(unsigned)RENAME_NOREPLACE
+			 ? EINVAL
+			 : catch_up_by_name(c, req, parent, name, to_top);
 	if (!no)
 		no = bak_control_dir_of(c, req, parent, &from);
 	if (!no)
@@ -417,15 +483,15 @@ int bak_control_rename(struct bak_control *c, fuse_req_t req, uint64_t parent, c
 	if (!no)
 		no = may_replace(node, over, flags);
 	if (!no && node != over) {
-		if (!from.node && !to.node && from.room == to.room)
-			no = rename_item(c, &from, name, new_name, node, over);
+		if (!to.node && from.room == to.room && node->item->top == node)
+			no = rename_item(c, &from, name, &to, new_name, node, over);
 		else if (from.node && to.node && from.node->item == to.node->item)
-			no = bak_item_change_in(&from.node->item->rules).no;
+			no = move_in(c, &from, name, &to, new_name);
 		else
 			no = EXDEV;
-		if (!no && from.node)
-			no = move_name(c, &from, name, &to, new_name);
 	}
+	if (no)
+		join_again(c, &from, name);
 	pthread_mutex_unlock(&c->lock);
 	return no;
 }

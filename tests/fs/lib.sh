@@ -32,3 +32,33 @@ until_true()
 		[ $SECONDS -lt $end ] || fail "never came true: $*"
 	done
 }
+
+# result STORE REGEX: of the job that was started last, once it is over.
+result()
+{
+	cat "mnt/restore/$1/wait" >result || fail "wait: $?"
+	grep -Eq "$2" result || fail "not \"$2\": $(cat result "mnt/restore/$1/status" "mnt/restore/$1/log")"
+}
+
+jobs_of() # STORE
+{
+	grep -c '^job: ' "mnt/restore/$1/status" || true
+}
+
+# sqlite_file FILE ROWS: a database with so many rows in t
+sqlite_file()
+{
+	sqlite3 "$1" "create table t(a); with recursive n(i) as (select 1 union all select i + 1
+		from n where i < $2) insert into t select i from n"
+}
+
+# What uploads take in the spool: a file without a name, which the mount alone has open.
+spooled()
+{
+	local fd total=0
+	for fd in /proc/$mounted/fd/*; do
+		[[ $(readlink "$fd") == "$work"/*' (deleted)' ]] || continue
+		total=$((total + $(stat -Lc %b "$fd") * 512))
+	done
+	echo $total
+}

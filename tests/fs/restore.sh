@@ -40,18 +40,6 @@ damage()
 	is "$(count)" 5
 }
 
-# result STORE REGEX: of the job that was started last, once it is over.
-result()
-{
-	cat "mnt/restore/$1/wait" >result || fail "wait: $?"
-	grep -Eq "$2" result || fail "not \"$2\": $(cat result "mnt/restore/$1/status" "mnt/restore/$1/log")"
-}
-
-jobs_of() # STORE
-{
-	grep -c '^job: ' "mnt/restore/$1/status" || true
-}
-
 # What is there, and whose.
 is "$(ls mnt/restore | tr '\n' ' ')" 'app files '
 is "$(stat -c '%a %u' mnt/restore mnt/restore/app | sort -u)" "700 $EUID"
