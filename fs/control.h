@@ -45,6 +45,10 @@ void bak_control_read_reply(struct bak_control *c, fuse_req_t req, uint64_t ino,
 			    off_t off, struct fuse_file_info *fi);
 int bak_control_write(struct bak_control *c, fuse_req_t req, uint64_t ino, const void *p,
 		      size_t size, off_t off, struct fuse_file_info *fi);
+/* Bytes of a snapshot's file, from its byte `from` on, become those of an upload from off on.
+ * *out_n may be less than len. */
+int bak_control_copy(struct bak_control *c, uint64_t from_ino, uint64_t from, uint64_t off,
+		     size_t len, struct fuse_file_info *fi, size_t *out_n);
 int bak_control_flush(struct bak_control *c, fuse_req_t req, uint64_t ino,
 		      struct fuse_file_info *fi);
 void bak_control_release(struct bak_control *c, uint64_t ino, struct fuse_file_info *fi);

@@ -251,6 +251,23 @@ static void drop_upload(struct bak_control *c, struct bak_unode *node, const cha
 	pthread_mutex_unlock(&c->lock);
 }
 
+int bak_control_will_write(struct bak_control *c, struct bak_open *open, uint64_t off,
+			   const void *p, size_t len)
+{
+	struct bak_unode *node = open->spot.node;
+	pthread_mutex_lock(&c->lock);
+	int no = bak_item_write(&node->item->rules, &open->rules).no;
+	if (!no && !node->blob)
+		no = EINVAL;
+	if (!no) {
+		bak_proof_write(&node->proof, off, p, len);
+		node->mode &= ~(mode_t)(S_ISUID | (node->mode & S_IXGRP ? S_ISGID : 0));
+		bak_unode_touched(node, true);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return no;
+}
+
 int bak_control_write(struct bak_control *c, fuse_req_t req, uint64_t ino, const void *p,
 		      size_t size, off_t off, struct fuse_file_info *fi)
 {
@@ -261,16 +278,7 @@ int bak_control_write(struct bak_control *c, fuse_req_t req, uint64_t ino, const
 		return EBADF;
 	struct bak_unode *node = open->spot.node;
 	struct bak_error err = BAK_ERROR_INIT;
-	pthread_mutex_lock(&c->lock);
-	int no = bak_item_write(&node->item->rules, &open->rules).no;
-	if (!no && !node->blob)
-		no = EINVAL;
-	if (!no) {
-		bak_proof_write(&node->proof, (uint64_t)off, p, size);
-		node->mode &= ~(mode_t)(S_ISUID | (node->mode & S_IXGRP ? S_ISGID : 0));
-		bak_unode_touched(node, true);
-	}
-	pthread_mutex_unlock(&c->lock);
+	int no = bak_control_will_write(c, open, (uint64_t)off, p, size);
 	if (no)
 		return no;
 	/* The open description keeps the node; the blob has a lock of its own. */

@@ -126,6 +126,11 @@ int bak_control_make_file(struct bak_control *c, fuse_req_t req, uint64_t parent
 			  mode_t mode, int open_flags, struct bak_unode **out);
 
 /* control_open.c */
+
+/* Bytes come to [off, ...) of an open upload, of which its format is to see len: whether they may, and
+ * what is noted down of them. 0 or an errno. The lock is not held. */
+int bak_control_will_write(struct bak_control *c, struct bak_open *open, uint64_t off,
+			   const void *p, size_t len);
 void bak_control_open_free(struct bak_control *c, struct bak_open *open);
 
 /* control_rules.c */

@@ -522,6 +522,27 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_write(req, size);
 }
 
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+			       struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+			       struct fuse_file_info *fi_out, size_t len, int flags)
+{
+	struct bak_fs *fs = fs_of(req);
+	size_t n = 0;
+	int no = EROFS;
+	(void)fi_in;
+	if (is_control(fs, ino_out) && whose(ino_in) != WHOSE_TREE)
+		no = EXDEV; /* the kernel reads and writes instead */
+	else if (is_control(fs, ino_out))
+		no = off_in < 0 || off_out < 0 || flags
+			     ? EINVAL
+			     : bak_control_copy(fs->control, ino_in, (uint64_t)off_in,
+						(uint64_t)off_out, len, fi_out, &n);
+	if (no)
+		fuse_reply_err(req, no);
+	else
+		fuse_reply_write(req, n);
+}
+
 static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		    struct fuse_pollhandle *ph)
 {
@@ -567,4 +588,5 @@ const struct fuse_lowlevel_ops bak_fs_ops = {
 	.create = op_create,
 	.poll = op_poll,
 	.lseek = op_lseek,
+	.copy_file_range = op_copy_file_range,
 };

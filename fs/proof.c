@@ -29,6 +29,13 @@ static void feed(struct bak_proof *proof, uint64_t off, const void *p, size_t le
 	proof->fed += len;
 }
 
+uint64_t bak_proof_wants(const struct bak_proof *proof, uint64_t off)
+{
+	if (!proof->format || proof->stale || off != proof->fed || off >= proof->format->window)
+		return 0;
+	return proof->format->window - off;
+}
+
 void bak_proof_write(struct bak_proof *proof, uint64_t off, const void *p, size_t len)
 {
 	proof->changes++;

@@ -24,6 +24,8 @@ struct bak_proof {
 /* format NULL: nothing can be proven. */
 void bak_proof_init(struct bak_proof *proof, const struct bak_proof_format *format);
 void bak_proof_write(struct bak_proof *proof, uint64_t off, const void *p, size_t len);
+/* How many bytes it would look at if they were written at off. */
+uint64_t bak_proof_wants(const struct bak_proof *proof, uint64_t off);
 void bak_proof_truncate(struct bak_proof *proof, uint64_t size);
 /* Reads [off, off + len) of the file: all of it, or -1. */
 typedef int bak_proof_read_fn(void *ctx, uint64_t off, void *p, size_t len);

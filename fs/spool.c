@@ -41,7 +41,8 @@ struct bak_blob {
 	pthread_mutex_t lock; /* guards all below */
 	uint64_t size;
 	uint64_t n_slots;
-	struct table **tables; /* NULL where nothing was written */
+	struct bak_loans loans; /* they cover what the blocks hold there */
+	struct table **tables;  /* NULL where nothing was written */
 	size_t n_tables;
 	/* The open block. */
 	bool open, dirty;
@@ -368,6 +369,7 @@ void bak_blob_free(struct bak_blob *blob)
 		return;
 	drop_from(blob, 0);
 	free(blob->tables);
+	bak_loans_release(&blob->loans);
 	bak_buf_release(&blob->bytes);
 	pthread_mutex_destroy(&blob->lock);
 	free(blob);
@@ -390,6 +392,7 @@ uint64_t bak_blob_allocated(struct bak_blob *blob)
 	const struct block *last = block_at(blob, blob->size / BAK_SPOOL_BLOCK);
 	if (tail && last && last->slot != NO_SLOT)
 		n -= BAK_SPOOL_BLOCK - tail;
+	n += blob->loans.total;
 	pthread_mutex_unlock(&blob->lock);
 	return n;
 }
@@ -399,9 +402,9 @@ int bak_blob_write(struct bak_blob *blob, uint64_t off, const void *p, size_t le
 {
 	if (off > BAK_SPOOL_SIZE_MAX || len > BAK_SPOOL_SIZE_MAX - off)
 		return bak_error_set(err, BAK_NO_SPACE, "the file is too long for the spool");
-	int rc = 0;
 	const uint8_t *from = p;
 	pthread_mutex_lock(&blob->lock);
+	int rc = bak_loans_cut(&blob->loans, off, len) < 0 ? bak_error_nomem(err) : 0;
 	while (len && rc == 0) {
 		uint32_t at = (uint32_t)(off % BAK_SPOOL_BLOCK);
 		uint32_t n = len < BAK_SPOOL_BLOCK - at ? (uint32_t)len : BAK_SPOOL_BLOCK - at;
@@ -433,6 +436,25 @@ static int block_read(struct bak_blob *blob, uint64_t index, uint32_t at, uint8_
 	return 0;
 }
 
+/* As much of *n as is borrowed from one file, or lies in one block. */
+static int piece_read(struct bak_blob *blob, uint64_t off, uint8_t *p, size_t *n,
+		      struct bak_error *err)
+{
+	const struct bak_loan *loan = bak_loans_find(&blob->loans, off);
+	uint32_t at = (uint32_t)(off % BAK_SPOOL_BLOCK);
+	uint64_t room = BAK_SPOOL_BLOCK - at;
+	bool borrowed = loan && loan->off <= off;
+	if (borrowed)
+		room = loan->off + loan->len - off;
+	else if (loan && loan->off - off < room)
+		room = loan->off - off;
+	if (room < *n)
+		*n = (size_t)room;
+	if (borrowed)
+		return loan->origin->read(loan->origin, loan->from + (off - loan->off), p, *n, err);
+	return block_read(blob, off / BAK_SPOOL_BLOCK, at, p, (uint32_t)*n, err);
+}
+
 int bak_blob_read(struct bak_blob *blob, uint64_t off, void *p, size_t len, size_t *out_n,
 		  struct bak_error *err)
 {
@@ -445,9 +467,8 @@ int bak_blob_read(struct bak_blob *blob, uint64_t off, void *p, size_t len, size
 		len = (size_t)(blob->size - off);
 	*out_n = len;
 	while (len && rc == 0) {
-		uint32_t at = (uint32_t)(off % BAK_SPOOL_BLOCK);
-		uint32_t n = len < BAK_SPOOL_BLOCK - at ? (uint32_t)len : BAK_SPOOL_BLOCK - at;
-		rc = block_read(blob, off / BAK_SPOOL_BLOCK, at, to, n, err);
+		size_t n = len;
+		rc = piece_read(blob, off, to, &n, err);
 		off += n;
 		to += n;
 		len -= n;
@@ -480,6 +501,8 @@ int bak_blob_truncate(struct bak_blob *blob, uint64_t size, struct bak_error *er
 	pthread_mutex_lock(&blob->lock);
 	if (size < blob->size) {
 		rc = cut_block(blob, size, err);
+		if (rc == 0 && bak_loans_cut(&blob->loans, size, UINT64_MAX) < 0)
+			rc = bak_error_nomem(err);
 		if (rc == 0)
 			drop_from(blob, (size + BAK_SPOOL_BLOCK - 1) / BAK_SPOOL_BLOCK);
 	}
@@ -499,25 +522,49 @@ int bak_blob_settle(struct bak_blob *blob, struct bak_error *err)
 	return rc;
 }
 
+int bak_blob_borrow(struct bak_blob *blob, uint64_t off, uint64_t len, struct bak_origin *origin,
+		    uint64_t from, struct bak_error *err)
+{
+	pthread_mutex_lock(&blob->lock);
+	int rc = bak_loans_add(&blob->loans, off, len, from, origin);
+	if (rc == 0 && len && off + len > blob->size)
+		blob->size = off + len;
+	pthread_mutex_unlock(&blob->lock);
+	return rc < 0 ? bak_error_nomem(err) : 0;
+}
+
+/* Whether there is data at off; all of [off, *end) is the same. */
+static bool run_at(const struct bak_blob *blob, uint64_t off, uint64_t *end)
+{
+	const struct bak_loan *loan = bak_loans_find(&blob->loans, off);
+	if (loan && loan->off <= off) {
+		*end = loan->off + loan->len;
+		return true;
+	}
+	uint64_t i = off / BAK_SPOOL_BLOCK;
+	const struct block *block = block_at(blob, i);
+	/* A table that is not there is one large hole. */
+	uint64_t step = block ? 1 : TABLE_BLOCKS - i % TABLE_BLOCKS;
+	*end = (i + step) * BAK_SPOOL_BLOCK;
+	if (loan && loan->off < *end)
+		*end = loan->off;
+	return block && block->slot != NO_SLOT;
+}
+
 int bak_blob_seek(struct bak_blob *blob, uint64_t off, bool hole, uint64_t *out)
 {
 	int found = 0;
 	pthread_mutex_lock(&blob->lock);
-	uint64_t end = (blob->size + BAK_SPOOL_BLOCK - 1) / BAK_SPOOL_BLOCK;
-	for (uint64_t i = off / BAK_SPOOL_BLOCK; off < blob->size && i < end && !found;) {
-		const struct block *block = block_at(blob, i);
-		bool data = block && block->slot != NO_SLOT;
-		if (data != hole) {
-			uint64_t at = i * BAK_SPOOL_BLOCK;
-			*out = at > off ? at : off;
+	bool any = off < blob->size;
+	while (off < blob->size && !found) {
+		uint64_t end;
+		if (run_at(blob, off, &end) != hole) {
+			*out = off;
 			found = 1;
 		}
-		/* A table that is not there is one large hole. */
-		bool no_table = i / TABLE_BLOCKS >= blob->n_tables ||
-				!blob->tables[i / TABLE_BLOCKS];
-		i = no_table ? (i / TABLE_BLOCKS + 1) * TABLE_BLOCKS : i + 1;
+		off = end;
 	}
-	if (!found && hole && off < blob->size) {
+	if (!found && hole && any) {
 		*out = blob->size;
 		found = 1;
 	}

@@ -6,6 +6,9 @@
  *   each sealing has a serial number, kept in memory: the subkey's context. So no key seals twice,
  *   and neither another block nor an older one passes for the block that is wanted.
  *
+ * What is borrowed from another file (loans.h) is read from there, and takes no slot: bytes written
+ * over it later cover just what they are.
+ *
  * A hole in a blob takes no slot. The block written last is kept open until another is touched or
  * bak_blob_settle. Room for a block is taken when it is first written: no space is an error of
  * that write, not of a later one.
@@ -17,6 +20,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/error.h"
+#include "fs/loans.h"
 
 #include <stdbool.h>
 
@@ -36,11 +40,15 @@ int bak_blob_new(struct bak_spool *spool, struct bak_blob **out, struct bak_erro
 void bak_blob_free(struct bak_blob *blob); /* NULL is fine */
 
 uint64_t bak_blob_size(struct bak_blob *blob);
-/* Bytes that are no holes, by whole blocks. */
+/* Bytes that are no holes, by whole blocks; borrowed ones, too. */
 uint64_t bak_blob_allocated(struct bak_blob *blob);
 /* BAK_NO_SPACE when the disk is full. What was written before stays. */
 int bak_blob_write(struct bak_blob *blob, uint64_t off, const void *p, size_t len,
 		   struct bak_error *err);
+/* From now on [off, off + len) is what origin has at from. Takes one reference of origin over, also
+ * on failure. off + len is at most BAK_SPOOL_SIZE_MAX. */
+int bak_blob_borrow(struct bak_blob *blob, uint64_t off, uint64_t len, struct bak_origin *origin,
+		    uint64_t from, struct bak_error *err);
 /* *out_n is less than len only at the end. */
 int bak_blob_read(struct bak_blob *blob, uint64_t off, void *p, size_t len, size_t *out_n,
 		  struct bak_error *err);

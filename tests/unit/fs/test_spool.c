@@ -57,6 +57,37 @@ static void same_as(struct bak_blob *blob, const uint8_t *model, size_t size)
 	free(p);
 }
 
+/* Another file: its byte at off is a function of off and its id. */
+static uint8_t lent_byte(uint64_t id, uint64_t off)
+{
+	return (uint8_t)(off * 7 + off / 251 + id);
+}
+
+static int lent_read(struct bak_origin *origin, uint64_t off, void *p, size_t len,
+		     struct bak_error *err)
+{
+	(void)err;
+	for (size_t i = 0; i < len; i++)
+		((uint8_t *)p)[i] = lent_byte(origin->id, off + i);
+	return 0;
+}
+
+static unsigned origins; /* not released yet */
+
+static void lent_release(struct bak_origin *origin)
+{
+	origins--;
+	free(origin);
+}
+
+static struct bak_origin *lent(uint64_t id)
+{
+	struct bak_origin *origin = malloc(sizeof *origin);
+	*origin = (struct bak_origin){id, 1, lent_read, lent_release};
+	origins++;
+	return origin;
+}
+
 static void test_random_operations(void **state)
 {
 	struct world *world = *state;
@@ -70,7 +101,8 @@ static void test_random_operations(void **state)
 		for (int i = 0; i < 60; i++) {
 			size_t off = next_random(&random) % (MODEL_MAX / 2);
 			size_t len = next_random(&random) % (BAK_SPOOL_BLOCK * 2);
-			switch (next_random(&random) % 4) {
+			uint64_t id = next_random(&random) % 3, from;
+			switch (next_random(&random) % 6) {
 			case 0:
 				assert_int_equal(bak_blob_truncate(blob, off, &err), 0);
 				if (off < size)
@@ -79,6 +111,16 @@ static void test_random_operations(void **state)
 				break;
 			case 1:
 				assert_int_equal(bak_blob_settle(blob, &err), 0);
+				break;
+			case 2:
+			case 3:
+				/* Now and then one goes on where another ends. */
+				from = next_random(&random) % 2 ? off : next_random(&random);
+				assert_int_equal(
+					bak_blob_borrow(blob, off, len, lent(id), from, &err), 0);
+				for (size_t k = 0; k < len; k++)
+					model[off + k] = lent_byte(id, from + k);
+				size = len && off + len > size ? off + len : size;
 				break;
 			default:
 				memset(data, (int)(next_random(&random) % 255 + 1), len);
@@ -92,6 +134,7 @@ static void test_random_operations(void **state)
 		}
 		same_as(blob, model, size);
 		bak_blob_free(blob);
+		assert_int_equal(origins, 0);
 		free(model);
 		free(data);
 	}
@@ -123,6 +166,38 @@ static void test_holes(void **state)
 	assert_int_equal(bak_blob_seek(blob, 0, false, &at), 0);
 	assert_int_equal(bak_blob_allocated(blob), 0);
 	bak_blob_free(blob);
+}
+
+/* What is borrowed is data, and takes no room in the spool; what is written over it does. */
+static void test_borrowed(void **state)
+{
+	struct world *world = *state;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_blob *blob;
+	uint64_t at, block = BAK_SPOOL_BLOCK;
+	uint8_t p[8];
+	size_t n;
+	assert_int_equal(bak_blob_new(world->spool, &blob, &err), 0);
+	assert_int_equal(bak_blob_borrow(blob, 10, 5 * block, lent(1), 0, &err), 0);
+	assert_int_equal(bak_blob_borrow(blob, 10 + 5 * block, block, lent(1), 5 * block, &err), 0);
+	assert_int_equal(origins, 1); /* one went on where the other ended */
+	assert_int_equal(bak_blob_size(blob), 10 + 6 * block);
+	assert_int_equal(bak_blob_seek(blob, 0, false, &at), 1);
+	assert_int_equal(at, 10);
+	assert_int_equal(bak_blob_seek(blob, 11, true, &at), 1);
+	assert_int_equal(at, 10 + 6 * block);
+	assert_int_equal(bak_blob_write(blob, block, "here", 4, &err), 0);
+	assert_int_equal(bak_blob_read(blob, block - 2, p, 8, &n, &err), 0);
+	assert_memory_equal(p + 2, "here", 4);
+	assert_int_equal(p[1], lent_byte(1, block - 11));
+	assert_int_equal(p[6], lent_byte(1, block + 4 - 10));
+	assert_int_equal(bak_blob_truncate(blob, 12, &err), 0);
+	assert_int_equal(bak_blob_truncate(blob, block + 8, &err), 0);
+	assert_int_equal(bak_blob_read(blob, 11, p, 8, &n, &err), 0);
+	assert_memory_equal(p + 1, "\0\0\0\0\0\0", 7);
+	assert_int_equal(p[0], lent_byte(1, 1));
+	bak_blob_free(blob);
+	assert_int_equal(origins, 0);
 }
 
 static void test_too_long(void **state)
@@ -238,6 +313,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_random_operations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_holes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_borrowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_too_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sealed_on_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_replay, setup, teardown),
