@@ -41,10 +41,11 @@ static int job_line(const struct bak_job_info *job, struct bak_buf *out)
 	char percent[16] = "-";
 	if (job->percent >= 0)
 		snprintf(percent, sizeof percent, "%d%%", job->percent);
-	return bak_buf_printf(out, "job: %s %s %s %llu bytes, %s -> %s%s%s\n", job->id, job->state,
-			      percent, (unsigned long long)job->bytes,
-			      *job->source ? job->source : "?", *job->target ? job->target : "?",
-			      *job->error ? ": " : "", job->error);
+	return bak_buf_printf(out, "job: %s %s %s %llu bytes, %llu bytes/s, %s -> %s%s%s\n",
+			      job->id, job->state, percent, (unsigned long long)job->bytes,
+			      (unsigned long long)job->rate, *job->source ? job->source : "?",
+			      *job->target ? job->target : "?", *job->error ? ": " : "",
+			      job->error);
 }
 
 static int now_lines(struct bak_control *c, const struct bak_room *room,
@@ -56,14 +57,18 @@ static int now_lines(struct bak_control *c, const struct bak_room *room,
 		const char *why = *room->refused         ? room->refused
 				  : last && *last->error ? last->error
 							 : "none";
-		return bak_buf_printf(out, "state: idle\npercent: -\nbytes: 0\nerror: %s\n", why);
+		return bak_buf_printf(
+			out, "state: idle\npercent: -\nbytes: 0\nrate: 0\nerror: %s\n", why);
 	}
 	char percent[16] = "-";
 	if (now.percent >= 0)
 		snprintf(percent, sizeof percent, "%d", now.percent);
-	return bak_buf_printf(out, "state: %s\npercent: %s\nbytes: %llu\nerror: %s\n", now.state,
-			      percent, (unsigned long long)now.bytes,
-			      *now.error ? now.error : "none");
+	return bak_buf_printf(out, "state: %s\npercent: %s\nbytes: %llu\nrate: %llu\nerror: %s\n",
+			      now.state, percent, (unsigned long long)now.bytes,
+			      (unsigned long long)now.rate,
+			      *now.error       ? now.error
+			      : *room->refused ? room->refused
+					       : "none");
 }
 
 /* Ids of the room's jobs: those with a file, and those that have none yet. */

@@ -149,9 +149,10 @@ static char *order_text(struct bak_control *c, const struct bak_item *item,
 		json_decref(secret);
 		return NULL;
 	}
-	json_t *json = json_pack("{s:s, s:s, s:i, s:o, s:s, s:o}", "id", id, "store",
+	json_t *json = json_pack("{s:s, s:s, s:i, s:i, s:o, s:s, s:o}", "id", id, "store",
 				 item->room->store->name, "delay", (int)conf->restore_delay_s,
-				 "secret", secret, "description", order->description, "from", from);
+				 "deadline", (int)conf->restore_deadline_s, "secret", secret,
+				 "description", order->description, "from", from);
 	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	json_decref(json);
 	return text;
@@ -231,6 +232,20 @@ static int start(struct bak_control *c, struct bak_item *item, const struct orde
 	return 0;
 }
 
+int bak_control_room_for_one(struct bak_control *c, struct bak_item *item)
+{
+	unsigned n = 0, most = c->fs->conf->restore_queue;
+	for (const struct bak_job *job = c->jobs; job; job = job->next)
+		n += job->room == item->room && !job->ended;
+	if (!most || n < most)
+		return 0;
+	char why[128];
+	snprintf(why, sizeof why,
+		 "%u jobs of this store are on their way, and more may not be (restore_queue)", n);
+	bak_control_refused(item, why);
+	return EAGAIN;
+}
+
 int bak_control_fire(struct bak_control *c, struct bak_item *item)
 {
 	struct order order;
@@ -240,6 +255,9 @@ int bak_control_fire(struct bak_control *c, struct bak_item *item)
 		return no;
 	if (ordered_already(c, item, &order))
 		return 0;
+	no = bak_control_room_for_one(c, item);
+	if (no)
+		return no;
 	struct bak_job *job = job_new(item->room, order.only);
 	if (!job)
 		return ENOMEM;

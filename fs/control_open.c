@@ -229,6 +229,9 @@ int bak_control_flush(struct bak_control *c, fuse_req_t req, uint64_t ino,
 	if (!no)
 		no = bak_control_do(c, node->item,
 				    bak_item_flush(&node->item->rules, &open->rules, &facts));
+	/* RELEASE tells nobody that the queue is full. */
+	if (!no && node->item->rules.accepted && (no = bak_control_room_for_one(c, node->item)))
+		bak_item_not_fired(&node->item->rules);
 	pthread_mutex_unlock(&c->lock);
 	return no;
 }

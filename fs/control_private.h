@@ -153,6 +153,8 @@ int bak_control_do(struct bak_control *c, struct bak_item *item, struct bak_deci
 
 /* Starts a job of an item: 0 or an errno, the reason in the room's `refused`. */
 int bak_control_fire(struct bak_control *c, struct bak_item *item);
+/* Whether the queue has room for a job of an item: 0 or EAGAIN, the reason in the room's `refused`. */
+int bak_control_room_for_one(struct bak_control *c, struct bak_item *item);
 /* 0: it will not happen, or is over; EBUSY: too late. */
 int bak_control_cancel(struct bak_control *c, struct bak_item *item);
 void bak_control_say_changed(struct bak_control *c, struct bak_room *room);

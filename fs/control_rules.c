@@ -112,6 +112,8 @@ int bak_control_do(struct bak_control *c, struct bak_item *item, struct bak_deci
 	switch (no ? BAK_ACT_NONE : d.action) {
 	case BAK_ACT_FIRE:
 		no = bak_control_fire(c, item);
+		if (no)
+			bak_item_not_fired(&item->rules);
 		break;
 	case BAK_ACT_CANCEL:
 		no = bak_control_cancel(c, item);
@@ -122,7 +124,7 @@ int bak_control_do(struct bak_control *c, struct bak_item *item, struct bak_deci
 	case BAK_ACT_NONE:
 		break;
 	}
-	if (no == EBADMSG || no == ENOENT)
+	if (no == EBADMSG || no == ENOENT || no == EAGAIN)
 		bak_control_say_changed(c, item->room);
 	return no;
 }

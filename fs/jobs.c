@@ -87,6 +87,8 @@ static void take_job(const json_t *json, struct bak_job_info *out)
 	out->percent = n >= 0 && n <= 100 ? (int)n : -1;
 	json_int_t bytes = json_integer_value(json_object_get(json, "bytes"));
 	out->bytes = bytes > 0 ? (uint64_t)bytes : 0;
+	json_int_t rate = json_integer_value(json_object_get(json, "rate"));
+	out->rate = rate > 0 ? (uint64_t)rate : 0;
 	out->created = take_time(json, "created");
 	out->finished = take_time(json, "finished");
 	json_int_t pid = json_integer_value(json_object_get(json, "pid"));
@@ -124,11 +126,11 @@ static bool job_alive(const struct bak_job_info *job)
 	return start && (!job->created || start <= job->created + START_SLACK_S);
 }
 
-/* What its last state says about the store. */
-static void died(struct bak_job_info *job)
+/* What its last state says about the store: nothing changes while a job can be cancelled. */
+static void died(struct bak_job_info *job, bool cancellable)
 {
 	static const char *const harmless[] = {"queued", "waiting", "safety", "importing"};
-	bool changed = true;
+	bool changed = !cancellable;
 	for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
 		changed &= strcmp(job->state, harmless[i]) != 0;
 	snprintf(job->error, sizeof job->error,
@@ -161,9 +163,10 @@ int bak_job_load(const char *dir, const char *id, struct bak_job_info *out, stru
 	if (!json)
 		return bak_error_set(err, BAK_CORRUPT, "%s: %s", path, why.text);
 	take_job(json, out);
+	bool cancellable = json_is_true(json_object_get(json, "cancellable"));
 	json_decref(json);
 	if (!bak_job_final(out->state) && !job_alive(out))
-		died(out);
+		died(out, cancellable);
 	return 1;
 }
 

@@ -18,8 +18,8 @@ struct bak_job_info {
 	char id[BAK_JOB_ID_MAX + 1];
 	char store[BAK_STORE_NAME_MAX + 1];
 	char state[24];
-	int percent; /* -1 unknown */
-	uint64_t bytes;
+	int percent;          /* -1 unknown */
+	uint64_t bytes, rate; /* of the step it is at, or of the restore that is over; a second */
 	char target[512], source[512], error[512]; /* one line each, "" for none */
 	int64_t created, finished;                 /* UTC, 0 for not known */
 	pid_t pid;

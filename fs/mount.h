@@ -3,12 +3,13 @@
  * job, a process of its own.
  *
  * A job is started by posix_spawn of job_argv with a JSON object on its standard input:
- *   {"id": "...", "store": "app", "delay": 5, "description": "touch latest",
+ *   {"id": "...", "store": "app", "delay": 5, "deadline": 0, "description":
+ *    "touch latest",
  *    "secret": {"kind": "password" | "keyfile", "hex": "..."},
  *    "from": {"snapshot": 12, "latest": false, "only": ["a/b"]}
  *         or {"upload": "/path/inside/the/mount"} or {"rollback": true}}
  * Everything that a job says it writes below <state dir>/jobs/:
- *   <id>.json     {"id","store","state","percent","bytes","target","source","error","created",
+ *   <id>.json     {"id","store","state","percent","bytes","rate","target","source","error","created",
  *                 "finished","pid","cancellable"}, replaced as a whole at each change; state is one
  *                 of queued waiting safety importing restoring validating rolling-back done failed
  *                 cancelled; times are "...Z" or null
@@ -39,8 +40,10 @@ struct bak_mount_conf {
 	size_t n_stores;
 	char *const *job_argv; /* NULL-terminated; NULL: no /restore */
 	unsigned restore_delay_s;
-	const char *spool_dir; /* NULL: the repository's tmp/ */
-	size_t prefetch;       /* bytes decoded ahead of who reads a file in order; 0: none */
+	unsigned restore_deadline_s; /* 0: none */
+	unsigned restore_queue;      /* jobs of one store that are not over; 0: any number */
+	const char *spool_dir;       /* NULL: the repository's tmp/ */
+	size_t prefetch;             /* bytes decoded ahead of who reads a file in order; 0: none */
 	bool read_only, foreground, allow_other;
 	bool verify_full;
 	bool owner;                     /* enforce stored permissions (default_permissions) */

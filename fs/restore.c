@@ -312,6 +312,12 @@ void bak_item_fired(struct bak_item_rules *item)
 	item->dated = false;
 }
 
+void bak_item_not_fired(struct bak_item_rules *item)
+{
+	item->accepted = false;
+	item->dated = is_trigger(item);
+}
+
 void bak_item_job_ended(struct bak_item_rules *item, int64_t now)
 {
 	item->state = BAK_ITEM_OVER;

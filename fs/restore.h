@@ -115,6 +115,9 @@ struct bak_decision bak_item_rename(struct bak_item_rules *item, enum bak_name_c
 				    const struct bak_content_facts *facts);
 
 void bak_item_fired(struct bak_item_rules *item);
+/* It could not be, or its acceptance is taken back; whoever asked for it was told, so nothing fires it
+ * behind his back. */
+void bak_item_not_fired(struct bak_item_rules *item);
 void bak_item_job_ended(struct bak_item_rules *item, int64_t now);
 /* n_open: descriptions of anything in it. True: forget it. */
 bool bak_item_expired(const struct bak_item_rules *item, int64_t now, unsigned n_open);

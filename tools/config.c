@@ -111,7 +111,8 @@ int bak_config_read(struct bak_config *config, const char *path, struct bak_erro
 
 void bak_config_init(struct bak_config *config)
 {
-	*config = (struct bak_config){.restore_delay_s = BAK_CONFIG_RESTORE_DELAY_S};
+	*config = (struct bak_config){.restore_delay_s = BAK_CONFIG_RESTORE_DELAY_S,
+				      .restore_queue = BAK_CONFIG_RESTORE_QUEUE};
 }
 
 void bak_config_release(struct bak_config *config)

@@ -3,7 +3,7 @@
  *
  *   [repository]   path, the secret's whereabouts, host, memory, parity, what forget keeps
  *   [store NAME]   type, that driver's options, what forget keeps; any number of sections
- *   [mount]        restore_delay, spool
+ *   [mount]        restore_delay, restore_deadline, restore_queue, spool
  *
  * Rules: one `key = value` a line, of at most 4096 bytes; indentation means nothing. A line that
  *   begins with ';' or '#' is a comment, and so is the rest of a line behind a space and ';'. '#'
@@ -44,12 +44,15 @@ struct bak_config {
 	struct bak_keep keep; /* for stores that say nothing of their own */
 	/* [mount] */
 	unsigned restore_delay_s;
-	char *spool; /* absolute, NULL: the repository's tmp/ */
+	unsigned restore_deadline_s; /* 0: none */
+	unsigned restore_queue;      /* jobs of one store that are not over */
+	char *spool;                 /* absolute, NULL: the repository's tmp/ */
 
 	size_t n_stores;
 	struct bak_config_store *stores; /* in the file's order */
 };
 #define BAK_CONFIG_RESTORE_DELAY_S 5
+#define BAK_CONFIG_RESTORE_QUEUE 16
 
 /* Nothing said: the fallbacks. */
 void bak_config_init(struct bak_config *config);

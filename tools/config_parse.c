@@ -38,6 +38,8 @@ const struct bak_config_key bak_config_keys[] = {
 	{"repository", "keep_yearly", "... years"},
 	{"repository", "keep_tag", "and all that have one of these tags"},
 	{"mount", "restore_delay", "seconds in which rm still stops a restore"},
+	{"mount", "restore_deadline", "time after which a restore that has not begun fails"},
+	{"mount", "restore_queue", "restores of one store that may be on their way"},
 	{"mount", "spool", "folder for uploads, instead of the repository's tmp"},
 	{NULL, NULL, NULL},
 };
@@ -223,6 +225,10 @@ static int set_mount(struct parser *p, const char *key, const char *value)
 {
 	if (!strcmp(key, "restore_delay"))
 		return set_seconds(p, &p->config->restore_delay_s, value);
+	if (!strcmp(key, "restore_deadline"))
+		return set_seconds(p, &p->config->restore_deadline_s, value);
+	if (!strcmp(key, "restore_queue"))
+		return set_unsigned(p, &p->config->restore_queue, value, 1000);
 	assert(!strcmp(key, "spool"));
 	return set_path(p, &p->config->spool, value);
 }

@@ -19,11 +19,12 @@ struct run {
 	struct bak_store_env env;
 	struct bak_job_stop stop;
 	void *store;
-	bool nothing_there; /* the live store has no data yet */
-	bool rolling_back;  /* by the driver, or to a pre-restore snapshot */
-	uint64_t number;    /* the snapshot to restore; 0: the driver puts back what it kept */
-	json_t *record;     /* of the last restore, NULL for none */
-	json_t *warnings;   /* of the snapshot that is being made */
+	bool nothing_there;         /* the live store has no data yet */
+	bool rolling_back;          /* by the driver, or to a pre-restore snapshot */
+	uint64_t moved, moved_rate; /* by the restore itself: bytes, and a second */
+	uint64_t number;  /* the snapshot to restore; 0: the driver puts back what it kept */
+	json_t *record;   /* of the last restore, NULL for none */
+	json_t *warnings; /* of the snapshot that is being made */
 };
 
 /* --- callbacks for the driver --- */
@@ -70,6 +71,14 @@ static void on_progress(void *ctx, int percent, uint64_t bytes)
 		r->job->progress(r->job->ctx, r->files.state, percent, bytes);
 }
 
+static bool is_late(const struct run *r)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return r->request->deadline_s && now.tv_sec >= r->request->deadline_s;
+}
+
 /* Past the point of no return nothing stops a job: also what it puts back must be put back whole.
  */
 static int is_cancelled(void *ctx)
@@ -78,7 +87,7 @@ static int is_cancelled(void *ctx)
 
 	if (!r->files.cancellable)
 		return 0;
-	return bak_job_files_cancelled(&r->files) ||
+	return is_late(r) || bak_job_files_cancelled(&r->files) ||
 	       (r->job->cancelled && r->job->cancelled(r->job->ctx));
 }
 
@@ -86,6 +95,8 @@ static int no_return(void *ctx, struct bak_error *err)
 {
 	struct run *r = ctx;
 
+	if (r->files.cancellable && is_late(r))
+		return bak_error_set(err, BAK_CANCELLED, "too late");
 	return bak_job_files_commit(&r->files, err);
 }
 
@@ -97,7 +108,7 @@ static void on_waiting(void *ctx)
 static void enter(struct run *r, const char *state)
 {
 	r->files.percent = -1;
-	r->files.bytes = 0;
+	r->files.bytes = r->files.rate = 0;
 	bak_job_files_state(&r->files, state);
 	if (r->job->progress)
 		r->job->progress(r->job->ctx, state, -1, 0);
@@ -499,6 +510,8 @@ static int restore(struct run *r, struct bak_error *err)
 		return bak_error_nomem(err);
 	enter(r, "restoring");
 	rc = restore_from(r, r->number, state, err);
+	r->moved = r->files.bytes;
+	r->moved_rate = r->files.rate;
 	if (rc == 0) {
 		r->out->restored = r->number;
 		r->out->beside = json_is_true(json_object_get(state, "beside"));
@@ -542,14 +555,25 @@ static int work(struct run *r, struct bak_error *err)
 	return make_safe(r, err) < 0 ? -1 : restore(r, err);
 }
 
+/* Cancelled by nobody: its deadline came before it changed anything. */
+static void say_late(struct run *r, struct bak_error *err)
+{
+	if (err->code == BAK_CANCELLED && is_late(r) && !bak_job_files_cancelled(&r->files))
+		bak_error_set(err, BAK_UNAVAILABLE,
+			      "its deadline came before it began, so nothing was changed");
+}
+
 static void finish(struct run *r, int rc, const struct bak_error *err)
 {
 	const char *state = rc == 0 ? "done" : err->code == BAK_CANCELLED ? "cancelled" : "failed";
 
-	if (rc < 0)
+	if (rc < 0) {
 		snprintf(r->files.error, sizeof r->files.error, "%s", err->msg);
-	else
+	} else {
 		r->files.percent = 100;
+		r->files.bytes = r->moved;
+		r->files.rate = r->moved_rate;
+	}
 	say(r, "%s%s%s", state, rc < 0 ? ": " : "", rc < 0 ? err->msg : "");
 	r->files.finished = time(NULL);
 	r->files.cancellable = false;
@@ -585,6 +609,8 @@ int bak_job_run(const struct bak_job *job, struct bak_job_result *out, struct ba
 			       out->id, err) < 0)
 		return -1;
 	int rc = work(&r, err);
+	if (rc < 0)
+		say_late(&r, err);
 	finish(&r, rc, err);
 	return rc;
 }

@@ -30,6 +30,7 @@ struct bak_job_request {
 	char *store;       /* its name */
 	char *description; /* how it came to be, as "touch latest"; may be NULL */
 	unsigned delay_s;
+	int64_t deadline_s; /* of the monotonic clock: from then on it must not begin; 0: never */
 	struct bak_secret secret; /* of the repository, in what a mount sends */
 	enum bak_job_from from;
 	uint64_t snapshot; /* SNAPSHOT */

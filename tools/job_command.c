@@ -8,6 +8,7 @@
 #include "tools/job_files.h"
 #include "tools/restore.h"
 
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,6 +35,17 @@ static void note_refusal(struct bak_tool *tool, const struct bak_job_request *re
 	bak_job_files_log(&files, err->msg);
 	bak_job_files_state(&files, "failed");
 	bak_job_files_close(&files);
+}
+
+/* At the deadline a signal wakes whatever waits, as Ctrl-C would; job.c knows why it came. */
+static void arm_deadline(const struct bak_job_request *request)
+{
+	struct sigevent term = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM};
+	struct itimerspec when = {.it_value.tv_sec = (time_t)request->deadline_s};
+	timer_t timer;
+
+	if (request->deadline_s && timer_create(CLOCK_MONOTONIC, &term, &timer) == 0)
+		timer_settime(timer, TIMER_ABSTIME, &when, NULL);
 }
 
 static int run(struct bak_tool *tool, const struct bak_job_request *request, struct bak_error *err)
@@ -68,6 +80,7 @@ int bak_command_job(struct bak_tool *tool)
 	tool->catch_stops();
 	if (bak_job_request_read(STDIN_FILENO, &request, &err) < 0)
 		return bak_tool_fail(tool, &err);
+	arm_deadline(&request);
 	rc = run(tool, &request, &err);
 	bak_job_request_release(&request);
 	return rc < 0 ? bak_tool_fail(tool, &err) : bak_tool_done(tool);

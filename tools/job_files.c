@@ -18,6 +18,8 @@
 #define ID_DIGITS 19
 /* Older jobs' files of a store go when a new job ends. */
 #define KEEP_JOBS 50
+/* What no job claims goes after a day: one that just begins has files before it has a .json. */
+#define LEFT_OVER_S 86400
 /* A job that died without closing its files in order is noticed this late. */
 #define LOOK_AGAIN_MS 1000
 #define TELL_EVERY_MS 100
@@ -108,12 +110,13 @@ static void write_json(struct bak_job_files *files)
 {
 	char name[BAK_JOB_NAME_MAX + 8];
 	json_t *json = json_pack(
-		"{s:s, s:s, s:s, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:b}", "id", files->id,
-		"store", files->store, "state", files->state, "percent", files->percent, "bytes",
-		(json_int_t)files->bytes, "target", text_json(files->target), "source",
-		text_json(files->source), "error", text_json(files->error), "created",
-		time_json(files->created), "finished", time_json(files->finished), "pid",
-		(int)getpid(), "cancellable", files->cancellable);
+		"{s:s, s:s, s:s, s:i, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:b}", "id",
+		files->id, "store", files->store, "state", files->state, "percent", files->percent,
+		"bytes", (json_int_t)files->bytes, "rate", (json_int_t)files->rate, "target",
+		text_json(files->target), "source", text_json(files->source), "error",
+		text_json(files->error), "created", time_json(files->created), "finished",
+		time_json(files->finished), "pid", (int)getpid(), "cancellable",
+		files->cancellable);
 	char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 
 	snprintf(name, sizeof name, "%s.json", files->id);
@@ -127,13 +130,17 @@ static void write_json(struct bak_job_files *files)
 void bak_job_files_state(struct bak_job_files *files, const char *state)
 {
 	snprintf(files->state, sizeof files->state, "%s", state);
+	files->entered_ms = now_ms();
 	write_json(files);
 }
 
 void bak_job_files_progress(struct bak_job_files *files, int percent, uint64_t bytes)
 {
+	int64_t ms = now_ms() - files->entered_ms;
+
 	files->percent = percent;
 	files->bytes = bytes;
+	files->rate = (uint64_t)((double)bytes * 1000 / (double)(ms > 0 ? ms : 1));
 	if (now_ms() - files->told_ms >= TELL_EVERY_MS)
 		write_json(files);
 }
@@ -240,6 +247,25 @@ static void remove_job(struct bak_job_files *files, const char *json_name)
 	}
 }
 
+/* A file that belongs to a job without .json: it was killed before it wrote one, or while it wrote
+ * one, or somebody cancelled it when it was gone. */
+static bool is_left_over(struct bak_job_files *files, const char *name)
+{
+	const char *id = name + (*name == '.');
+	size_t store_len = strlen(files->store), len = store_len + 1 + ID_DIGITS;
+	char json[BAK_JOB_NAME_MAX + 16];
+	struct stat st;
+
+	if (strncmp(id, files->store, store_len) != 0 || id[store_len] != '-' ||
+	    strspn(id + store_len + 1, "0123456789") != ID_DIGITS || id[len] != '.')
+		return false;
+	snprintf(json, sizeof json, "%.*s.json", (int)len, id);
+	if (*name != '.' && faccessat(files->dir_fd, json, F_OK, 0) == 0)
+		return false;
+	return fstatat(files->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st.st_mtime < time(NULL) - LEFT_OVER_S;
+}
+
 static void remove_old_jobs(struct bak_job_files *files)
 {
 	struct dirent **names = NULL;
@@ -251,6 +277,14 @@ static void remove_old_jobs(struct bak_job_files *files)
 		free(names[i]);
 	}
 	free(names);
+	n = scandir(files->dir, &names, NULL, alphasort);
+	for (int i = n; i-- > 0;) {
+		if (is_left_over(files, names[i]->d_name))
+			unlinkat(files->dir_fd, names[i]->d_name, 0);
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
 }
 
 /* Unlocks before it closes: the closing is what a waiting job is woken by. */
@@ -327,7 +361,7 @@ int bak_job_files_wait(struct bak_job_files *files, unsigned seconds,
 	while ((left = until - now_ms()) > 0) {
 		if (check_stop(files, stop, err) < 0)
 			return -1;
-		wait_for_change(files, left);
+		wait_for_change(files, left); /* a signal ends it as well */
 	}
 	return check_stop(files, stop, err);
 }

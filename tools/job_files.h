@@ -20,10 +20,11 @@ struct bak_job_files {
 	/* What the .json says. */
 	char state[24], target[512], source[512], error[512];
 	int percent;
-	uint64_t bytes;
+	uint64_t bytes, rate; /* of this state so far; a second */
 	int64_t created, finished;
 	bool cancellable;
-	int64_t told_ms; /* when it was written last */
+	int64_t told_ms;    /* when it was written last */
+	int64_t entered_ms; /* when it came to this state */
 };
 
 /* A new id: "<store>-<UTC nanoseconds>". */

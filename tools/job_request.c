@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define REQUEST_MAX (1u << 20)
@@ -101,6 +102,8 @@ static int take_from(struct bak_job_request *out, const json_t *from, struct bak
 static int take_request(struct bak_job_request *out, const json_t *json, struct bak_error *err)
 {
 	json_int_t delay = json_integer_value(json_object_get(json, "delay"));
+	struct timespec now;
+	json_int_t deadline = json_integer_value(json_object_get(json, "deadline"));
 
 	out->id = dup_string(json, "id");
 	out->store = dup_string(json, "store");
@@ -108,6 +111,8 @@ static int take_request(struct bak_job_request *out, const json_t *json, struct 
 	if (!out->id || !out->store || !bak_store_name_ok(out->store))
 		return bak_error_set(err, BAK_USAGE, "the job names no store");
 	out->delay_s = delay > 0 && delay < 86400 ? (unsigned)delay : 0;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	out->deadline_s = deadline > 0 && deadline <= 86400 ? now.tv_sec + deadline : 0;
 	if (take_secret(out, json_object_get(json, "secret"), err) < 0)
 		return -1;
 	return take_from(out, json_object_get(json, "from"), err);

@@ -219,6 +219,8 @@ static int serve(struct mounting *m, struct bak_error *err)
 		.n_stores = tool->config.n_stores,
 		.job_argv = m->job_argv,
 		.restore_delay_s = tool->config.restore_delay_s,
+		.restore_deadline_s = tool->config.restore_deadline_s,
+		.restore_queue = tool->config.restore_queue,
 		.spool_dir = tool->config.spool,
 		.prefetch = m->prefetch,
 		.read_only = m->options.read_only,

@@ -133,11 +133,15 @@ static void settle_dead(json_t *job)
 {
 	const char *state = json_string_value(json_object_get(job, "state"));
 	json_int_t pid = json_integer_value(json_object_get(job, "pid"));
-	char why[128];
+	char why[192];
 
 	if (!state || is_over(state) || pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
 		return;
-	snprintf(why, sizeof(why), "the job's process ended while it was %s", state);
+	/* As fs/jobs.c says it in a mount. */
+	snprintf(why, sizeof(why), "the job's process ended while it was %s: %s", state,
+		 json_is_true(json_object_get(job, "cancellable"))
+			 ? "nothing was changed"
+			 : "look at the store, then roll back or restore again");
 	json_object_set_new(job, "error", json_string(why));
 	json_object_set_new(job, "state", json_string("failed"));
 }
@@ -252,6 +256,21 @@ static void print_running(const struct status *status)
 	}
 }
 
+/* " 40%, 1.2 GB, 80 MB/s": as far as it is known. */
+static void moved_text(const json_t *job, char *out, size_t len)
+{
+	json_int_t percent = json_integer_value(json_object_get(job, "percent"));
+	json_int_t bytes = json_integer_value(json_object_get(job, "bytes"));
+	json_int_t rate = json_integer_value(json_object_get(job, "rate"));
+	char size[BAK_SIZE_TEXT], speed[BAK_SIZE_TEXT], part[8] = "";
+
+	if (percent >= 0)
+		snprintf(part, sizeof(part), " %d%%,", (int)percent);
+	if (bytes > 0)
+		snprintf(out, len, "%s %s, %s/s", part, bak_size_text((uint64_t)bytes, size),
+			 bak_size_text((uint64_t)rate, speed));
+}
+
 static void print_jobs(const struct status *status)
 {
 	const json_t *job;
@@ -264,8 +283,12 @@ static void print_jobs(const struct status *status)
 		char *source = bak_name_text(text_of(job, "source"),
 					     strlen(text_of(job, "source")));
 
-		printf("job       %s  %s  %s%s%s%s%s\n", text_of(job, "created"),
-		       text_of(job, "store"), text_of(job, "state"),
+		char moved[64] = "";
+
+		if (!is_over(text_of(job, "state")))
+			moved_text(job, moved, sizeof(moved));
+		printf("job       %s  %s  %s%s%s%s%s%s\n", text_of(job, "created"),
+		       text_of(job, "store"), text_of(job, "state"), moved,
 		       *text_of(job, "source") ? "  from " : "",
 		       source && *text_of(job, "source") ? source : "", *error ? ": " : "", error);
 	}

@@ -151,6 +151,125 @@ echo go >&7
 exec 7<&-
 unmount_it 'restore of|cancelled'
 
+# The same through bakfs status --json.
+mount_it
+job_file() # the newest of `held`
+{
+	ls home/state/bakfs/*/jobs/held-*.json | tail -1
+}
+twin_says() # FILTER: of the newest job of `held` in bakfs status --json
+{
+	bakfs status --json >twin
+	is "$(jq -r "[.jobs[] | select(.store == \"held\")] | max_by(.id) | $1" twin)" "$2"
+}
+
+# The mount is killed: the job goes on, and the next mount shows it, and waits for it.
+echo two >data
+touch $held/latest
+begun
+twin_says .state restoring
+twin_says .cancellable false
+for key in id store state percent bytes rate target source error created finished pid; do
+	jq -e --arg key $key '.jobs[0] | has($key)' twin >/dev/null || fail "no $key in $(cat twin)"
+done
+kill -KILL "$mounted"
+wait "$mounted" || true
+mount_it
+state_is held restoring
+cat $held/wait >answer &
+waiter=$!
+reads $waiter
+open_gate
+wait $waiter
+grep -q '^done: ' answer
+is "$(cat data)" one
+twin_says .state done
+unmount_it 'detached a dead mount|restore of|cancelled'
+
+# An upload goes with its mount: its job says that nothing was changed.
+sed -i 's/restore_delay = 0/restore_delay = 3600/' bakfs.conf
+mount_it
+cp data $held/dump
+touch $held/dump
+until_true state_is held waiting
+pid=$(jq -r .pid "$(job_file)")
+kill -KILL "$mounted"
+wait "$mounted" || true
+sed -i 's/restore_delay = 3600/restore_delay = 0/' bakfs.conf
+mount_it
+state_is held waiting
+kill -KILL "$pid"
+ends_with held '^failed: .*nothing was changed'
+is "$(jq -r .state "$(job_file)")" failed
+twin_says .state failed
+unmount_it 'detached a dead mount|restore of|cancelled'
+
+# A queue that is full says so, whatever it is asked by; what was said to fail does not start later.
+printf 'restore_queue = 2\n' >>bakfs.conf
+mount_it
+touch $held/latest
+begun
+cp data $held/second
+touch $held/second
+n=$(grep -c '^job: ' $held/status)
+before=$(ls -A $held)
+expect 1 'Resource temporarily unavailable' touch $held/rollback
+is "$(ls -A $held)" "$before"
+cp data $held/third
+expect 1 'Resource temporarily unavailable' touch $held/third
+cp data $held/fourth.part
+mv $held/fourth.part $held/fourth # no proof, no acceptance, no job
+grep -q '^error: third: 2 jobs of this store are on their way' $held/status
+touch $held/latest # on its way already: that is no third one
+touch mnt/restore/calm/latest # another store has a queue of its own
+ends_with calm '^done: '
+open_gate
+begun
+open_gate
+ends_with held '^done: '
+until_true state_is held idle
+is "$(grep -c '^job: ' $held/status)" "$n"
+touch $held/third
+begun
+open_gate
+ends_with held '^done: '
+rm $held/*th $held/*d
+
+# A deadline: who has not begun by then fails, and has changed nothing; who has begun goes on.
+unmount_it 'restore of|cancelled'
+printf 'restore_deadline = 1\n' >>bakfs.conf
+mount_it
+echo two >data
+touch $held/latest
+begun
+cp data $held/late
+touch $held/late
+ends_with held '^failed: .*deadline.*nothing was changed'
+state_is held restoring
+open_gate
+until_true state_is held idle
+is "$(cat data)" one
+unmount_it 'restore of|cancelled'
+sed -i '/restore_queue/d; /restore_deadline/d' bakfs.conf
+
+# What no job claims any more goes, a day later, when another one ends; what is not ours stays.
+jobs=$(dirname "$(job_file)")
+old=1500000000000000000
+for name in held-$old.log held-$old.lock held-$old.cancel .held-$old.json.new \
+	held-x-$old.log held-$old notes.txt; do
+	touch -d '2 days ago' "$jobs/$name"
+done
+touch "$jobs/held-1500000000000000001.log" # of one that just begins
+mount_it
+touch $held/latest
+begun
+open_gate
+ends_with held '^done: '
+until_true state_is held idle
+is "$(ls -A "$jobs" | grep -e "$old" -e notes -e 0001.log | sort | tr '\n' ' ')" \
+	"held-$old held-1500000000000000001.log held-x-$old.log notes.txt "
+unmount_it 'restore of|cancelled'
+
 # Within the delay, rm stops it.
 sed -i 's/restore_delay = 0/restore_delay = 3600/' bakfs.conf
 mount_it

@@ -53,6 +53,8 @@ damage
 touch "$app/$stamp"
 result app '^done: '
 is "$(count)" 20000
+grep -Eq "^job: app-[0-9]+ done 100% $(stat -c %s mnt/latest/app/app.db) bytes, [1-9][0-9]* bytes/s, " $app/status ||
+	fail "what was moved: $(cat $app/status)"
 is "$(ls $app | tr '\n' ' ')" "$stamp log status wait "
 is "$(jobs_of app)" 1
 [ "$(stat -c %s $app/log)" -gt 0 ] || fail "an empty log"

@@ -81,7 +81,7 @@ jq --argjson pid $gone '.pid = $pid | .state = "restoring"' "$job" >job.new
 mv job.new "$job"
 expect 0 . bakfs --json status # a job that died is no job that runs
 json '.jobs[0].state' failed
-json '.jobs[0].error' "the job's process ended while it was restoring"
+json '.jobs[0].error' "the job's process ended while it was restoring: look at the store, then roll back or restore again"
 echo changed >docs/a
 expect 0 . bakfs restore docs@latest --yes
 is "$(cat docs/a)" a

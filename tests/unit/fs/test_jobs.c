@@ -47,7 +47,7 @@ static void put(const char *name, const char *text)
 	fclose(f);
 }
 
-static void put_job(const char *id, const char *state, int pid)
+static void put_job_as(const char *id, const char *state, int pid, bool cancellable)
 {
 	char name[128], text[512], now[BAK_TIME_LEN + 1];
 	bak_time_format(time(NULL), now);
@@ -55,9 +55,14 @@ static void put_job(const char *id, const char *state, int pid)
 	snprintf(text, sizeof text,
 		 "{\"id\":\"%s\",\"store\":\"app\",\"state\":\"%s\",\"percent\":42,\"bytes\":7,"
 		 "\"target\":\"/x\",\"source\":\"a\\nb\",\"error\":null,\"created\":\"%s\","
-		 "\"finished\":null,\"pid\":%d,\"cancellable\":true,\"more\":1}",
-		 id, state, now, pid);
+		 "\"finished\":null,\"pid\":%d,\"cancellable\":%s,\"more\":1}",
+		 id, state, now, pid, cancellable ? "true" : "false");
 	put(name, text);
+}
+
+static void put_job(const char *id, const char *state, int pid)
+{
+	put_job_as(id, state, pid, true);
 }
 
 static struct bak_job_info load(const char *id)
@@ -121,6 +126,8 @@ static void test_died(void **state)
 	assert_true(info.died);
 	assert_non_null(strstr(info.error, "nothing was changed"));
 	put_job(ID, "restoring", (int)gone_pid());
+	assert_non_null(strstr(load(ID).error, "nothing was changed"));
+	put_job_as(ID, "restoring", (int)gone_pid(), false);
 	info = load(ID);
 	assert_null(strstr(info.error, "nothing was changed"));
 	assert_int_equal(bak_job_write_failed(dir, &info, &err), 0);
