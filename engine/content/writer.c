@@ -537,6 +537,18 @@ int bak_writer_place(struct bak_writer *w, const char *name, const struct bak_in
 	return bak_folder_writer_add(&w->top->fw, &entry, err);
 }
 
+int bak_writer_would_reuse(struct bak_writer *w, const char *path,
+			   const struct bak_source_inode *in, struct bak_error *err)
+{
+	BAK_AUTO(bak_found_release) struct bak_found old = BAK_FOUND_INIT;
+	struct bak_error scratch = BAK_ERROR_INIT;
+
+	if (!previous_of(w) || bak_tree_path(&w->previous, path, &old, &scratch) != 1 ||
+	    !unchanged(&old.entry.inode, &in->inode))
+		return 0;
+	return bak_usable_file(w->usable, &old.entry.inode, err);
+}
+
 /* --- the end --- */
 
 int bak_writer_finish(struct bak_writer *w, struct bak_writer_result *out, struct bak_error *err)

@@ -111,6 +111,10 @@ int bak_writer_loose(struct bak_writer *w, const char *path, const struct bak_so
 int bak_writer_loose_end(struct bak_writer *w, struct bak_inode *out, struct bak_error *err);
 int bak_writer_place(struct bak_writer *w, const char *name, const struct bak_inode *inode,
 		     struct bak_error *err);
+/* Whether bak_writer_reuse will take the file of one name at path, so that it need not be read: 1,
+ * 0, -1. */
+int bak_writer_would_reuse(struct bak_writer *w, const char *path,
+			   const struct bak_source_inode *in, struct bak_error *err);
 
 struct bak_writer_result {
 	struct bak_inode root; /* owned by the writer until it is freed */
