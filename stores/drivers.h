@@ -7,6 +7,7 @@
 
 #include "stores/stores.h"
 
+extern const struct bak_store_driver bak_store_chroma;
 extern const struct bak_store_driver bak_store_command;
 extern const struct bak_store_driver bak_store_files;
 extern const struct bak_store_driver bak_store_opensearch;

@@ -19,6 +19,7 @@ const struct bak_option bak_options_restore[] = {
 	{0, "db", "N", "redis: keys of this database alone", false},
 	{0, "key-type", "TYPE", "redis: keys of this type alone", false},
 	{0, "index", "GLOB", "opensearch: these indices alone", false},
+	{0, "collection", "GLOB", "chroma: these collections alone", false},
 	{'y', "yes", NULL, "do not ask; others' connections may be ended", false},
 	{0, "no-safety", NULL, "make no safety copy of the live store first", false},
 	{0, "take-over", NULL, "the store may be another host's so far", false},
