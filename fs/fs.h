@@ -55,7 +55,11 @@ struct bak_fs {
 	atomic_uint_fast64_t damage_seen[256]; /* hashes of lines that were logged */
 };
 
-/* mount.c: one line for the log. */
+/* mount.c: all that answers requests, without a connection to the kernel. fs is zero but for
+ * mount_point; also to be released when it fails. */
+int bak_fs_init(struct bak_fs *fs, const struct bak_mount_conf *conf, struct bak_error *err);
+void bak_fs_release(struct bak_fs *fs);
+/* One line for the log. */
 void bak_fs_log(struct bak_fs *fs, int priority, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -147,9 +151,9 @@ void bak_texts_free(struct bak_texts *texts);
 /* The text as it is now. */
 int bak_text_current(struct bak_fs *fs, enum bak_text_kind kind, uint64_t *out_ino,
 		     uint64_t *out_size, int64_t *out_made);
-/* One of the texts kept: false when it is none (any more). Part of it is appended to out; out and
+/* One of the texts kept: ESTALE when it is none (any more). Part of it is appended to out; out and
  * out_made may be NULL. */
-bool bak_text_get(struct bak_fs *fs, uint64_t ino, uint64_t off, size_t len, struct bak_buf *out,
+int bak_text_get(struct bak_fs *fs, uint64_t ino, uint64_t off, size_t len, struct bak_buf *out,
 		  uint64_t *out_size, int64_t *out_made);
 
 /* Keeps a text under a number; takes what buf holds. ENOMEM or 0. */

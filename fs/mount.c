@@ -112,7 +112,7 @@ static void raise_read_ahead(const struct bak_fs *fs)
 
 /* --- state --- */
 
-static int state_init(struct bak_fs *fs, const struct bak_mount_conf *conf, struct bak_error *err)
+int bak_fs_init(struct bak_fs *fs, const struct bak_mount_conf *conf, struct bak_error *err)
 {
 	struct bak_catalog *cat;
 	fs->conf = conf;
@@ -133,11 +133,14 @@ static int state_init(struct bak_fs *fs, const struct bak_mount_conf *conf, stru
 	}
 	if (bak_push_new(fs, &fs->push, err) < 0)
 		return -1;
-	return bak_notify_new(fs, &fs->notify, err);
+	if (bak_notify_new(fs, &fs->notify, err) < 0)
+		return -1;
+	return conf->read_only || !conf->job_argv ? 0 : bak_control_start(fs, &fs->control, err);
 }
 
-static void state_release(struct bak_fs *fs)
+void bak_fs_release(struct bak_fs *fs)
 {
+	bak_control_stop(fs->control);
 	bak_notify_free(fs->notify);
 	bak_push_free(fs->push);
 	bak_catalog_box_free(fs->catalog);
@@ -244,13 +247,10 @@ int bak_mount_run(const struct bak_mount_conf *conf, struct bak_error *err)
 	BAK_AUTO(bak_close_fd) int signals = take_signals(&was, err);
 	if (signals < 0)
 		return -1;
-	int rc = state_init(fs, conf, err);
-	if (rc == 0 && !conf->read_only && conf->job_argv)
-		rc = bak_control_start(fs, &fs->control, err);
+	int rc = bak_fs_init(fs, conf, err);
 	if (rc == 0)
 		rc = mount_and_serve(fs, signals, err);
-	bak_control_stop(fs->control);
-	state_release(fs);
+	bak_fs_release(fs);
 	pthread_sigmask(SIG_SETMASK, &was, NULL);
 	return rc;
 }

@@ -102,8 +102,9 @@ static int virtual_attr(struct bak_fs *fs, const struct bak_catalog *cat, uint64
 	int64_t made;
 	if (bak_catalog_node(cat, ino, &node))
 		return bak_view_attr(fs, cat, node, out);
-	if (!bak_text_get(fs, ino, 0, 0, NULL, &size, &made))
-		return ESTALE;
+	int no = bak_text_get(fs, ino, 0, 0, NULL, &size, &made);
+	if (no)
+		return no;
 	bak_attr_own(fs, ino, S_IFREG | 0444, 1, size, made, out);
 	return 0;
 }
@@ -287,8 +288,8 @@ static void virtual_read_reply(struct bak_fs *fs, fuse_req_t req, uint64_t ino, 
 	int no = 0;
 	if (bak_catalog_node(cat, ino, &node))
 		no = bak_view_text(fs, cat, node, (uint64_t)off, size, &out);
-	else if (!bak_text_get(fs, ino, (uint64_t)off, size, &out, &text_size, NULL))
-		no = ESTALE;
+	else
+		no = bak_text_get(fs, ino, (uint64_t)off, size, &out, &text_size, NULL);
 	bak_catalog_unref(cat);
 	if (no)
 		fuse_reply_err(req, no);

@@ -86,11 +86,11 @@ int bak_text_keep(struct bak_fs *fs, uint64_t ino, struct bak_buf *buf)
 	return 0;
 }
 
-bool bak_text_get(struct bak_fs *fs, uint64_t ino, uint64_t off, size_t len, struct bak_buf *out,
-		  uint64_t *out_size, int64_t *out_made)
+int bak_text_get(struct bak_fs *fs, uint64_t ino, uint64_t off, size_t len, struct bak_buf *out,
+		 uint64_t *out_size, int64_t *out_made)
 {
 	struct bak_texts *texts = fs->texts;
-	bool found = false;
+	int no = ESTALE;
 	pthread_mutex_lock(&texts->lock);
 	struct text *text = find(texts, ino);
 	if (text) {
@@ -102,17 +102,17 @@ bool bak_text_get(struct bak_fs *fs, uint64_t ino, uint64_t off, size_t len, str
 			off = text->buf.len;
 		if (len > text->buf.len - off)
 			len = text->buf.len - (size_t)off;
-		found = !out || bak_buf_append(out, text->buf.p + off, len) == 0;
+		no = out && bak_buf_append(out, text->buf.p + off, len) < 0 ? ENOMEM : 0;
 	}
 	pthread_mutex_unlock(&texts->lock);
-	return found;
+	return no;
 }
 
 static bool still_current(struct bak_fs *fs, const struct current *current, uint64_t version,
 			  int64_t now, uint64_t *out_size, int64_t *out_made)
 {
 	return current->ino && current->version == version && current->made == now &&
-	       bak_text_get(fs, current->ino, 0, 0, NULL, out_size, out_made);
+	       !bak_text_get(fs, current->ino, 0, 0, NULL, out_size, out_made);
 }
 
 static int make(struct bak_fs *fs, enum bak_text_kind kind, struct current *current,
@@ -129,7 +129,7 @@ static int make(struct bak_fs *fs, enum bak_text_kind kind, struct current *curr
 	buf.len--;
 	current->ino = bak_ino_hash(BAK_RANGE_VIRTUAL, (const char *)buf.p, 3 + (uint64_t)kind);
 	bak_text_keep(fs, current->ino, &buf);
-	return bak_text_get(fs, current->ino, 0, 0, NULL, out_size, out_made) ? 0 : ENOMEM;
+	return bak_text_get(fs, current->ino, 0, 0, NULL, out_size, out_made);
 }
 
 int bak_text_current(struct bak_fs *fs, enum bak_text_kind kind, uint64_t *out_ino,

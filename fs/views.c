@@ -132,8 +132,9 @@ static int run_manifest(struct bak_fs *fs, const struct bak_catalog *cat,
 			const struct bak_cat_run *run, uint64_t off, size_t len,
 			struct bak_buf *out, uint64_t *out_size)
 {
-	if (bak_text_get(fs, run->manifest_ino, off, len, out, out_size, NULL))
-		return 0;
+	int no = bak_text_get(fs, run->manifest_ino, off, len, out, out_size, NULL);
+	if (no != ESTALE)
+		return no;
 	struct bak_error err = BAK_ERROR_INIT;
 	BAK_AUTO(bak_buf_release) struct bak_buf text = BAK_BUF_INIT;
 	BAK_AUTO(bak_free_ptr) uint64_t *numbers = malloc(run->n_snaps * sizeof *numbers);
@@ -143,10 +144,10 @@ static int run_manifest(struct bak_fs *fs, const struct bak_catalog *cat,
 		numbers[i] = cat->snaps[run->snaps[i]].number;
 	if (bak_run_manifest(fs->repo, run->id, numbers, run->n_snaps, &text, &err) < 0)
 		return bak_damage(fs, NULL, (struct bak_ino){.range = BAK_RANGE_VIRTUAL}, &err);
-	int no = bak_text_keep(fs, run->manifest_ino, &text);
+	no = bak_text_keep(fs, run->manifest_ino, &text);
 	if (no)
 		return no;
-	return bak_text_get(fs, run->manifest_ino, off, len, out, out_size, NULL) ? 0 : ESTALE;
+	return bak_text_get(fs, run->manifest_ino, off, len, out, out_size, NULL);
 }
 
 static uint64_t sums_size(const struct bak_catalog *cat, const struct bak_cat_snap *snap,

@@ -266,8 +266,9 @@ begun
 open_gate
 ends_with held '^done: '
 until_true state_is held idle
-is "$(ls -A "$jobs" | grep -e "$old" -e notes -e 0001.log | sort | tr '\n' ' ')" \
-	"held-$old held-1500000000000000001.log held-x-$old.log notes.txt "
+left() { ls -A "$jobs" | grep -e "$old" -e notes -e 0001.log | sort | tr '\n' ' '; }
+swept() { [ "$(left)" = "held-$old held-1500000000000000001.log held-x-$old.log notes.txt " ]; }
+until_true swept
 unmount_it 'restore of|cancelled'
 
 # Within the delay, rm stops it.
