@@ -165,6 +165,9 @@ struct bak_store_driver {
 		       struct bak_error *err);
 	/* Counts of the live store, into an empty object; NULL without BAK_STORE_COUNTS. */
 	int (*counts)(void *store, json_t *counts, struct bak_error *err);
+	/* Whether BAK_STORE_KEEPS_OLD is true of this store, where that depends on how it is
+	 * configured; NULL: of all. */
+	bool (*keeps_old)(const void *store);
 	/* Puts back what restore's state names; NULL without BAK_STORE_KEEPS_OLD. */
 	int (*rollback)(void *store, const json_t *state, struct bak_error *err);
 	/* Backs up a file or folder at path (an upload, a dump made elsewhere) as if it were this

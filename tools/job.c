@@ -114,6 +114,12 @@ static void enter(struct run *r, const char *state)
 		r->job->progress(r->job->ctx, state, -1, 0);
 }
 
+static bool keeps_old(const struct run *r)
+{
+	return r->driver->features & BAK_STORE_KEEPS_OLD &&
+	       (!r->driver->keeps_old || r->driver->keeps_old(r->store));
+}
+
 /* --- what is to be done --- */
 
 static int load_snapshot(struct run *r, uint64_t number, struct bak_snapshot *out,
@@ -345,7 +351,7 @@ static int make_safe(struct run *r, struct bak_error *err)
 {
 	int rc;
 
-	if (r->driver->features & BAK_STORE_KEEPS_OLD)
+	if (keeps_old(r))
 		return 0;
 	if (r->nothing_there) {
 		say(r, "nothing is there yet, so no safety copy is made");
@@ -391,7 +397,7 @@ static int restore_from(struct run *r, uint64_t number, json_t *state, struct ba
 static int note_record(struct run *r, json_t *state, struct bak_error *err)
 {
 	char text[BAK_TIME_LEN + 1];
-	bool kept = r->driver->features & BAK_STORE_KEEPS_OLD;
+	bool kept = keeps_old(r);
 
 	bak_time_format(time(NULL), text);
 	json_t *record = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:O?}", "store",
@@ -485,7 +491,7 @@ static int put_back(struct run *r, const json_t *state, struct bak_error *err)
 
 	enter(r, "rolling-back");
 	say(r, "%s; putting back what was there", err->msg);
-	if (r->driver->features & BAK_STORE_KEEPS_OLD)
+	if (keeps_old(r))
 		rc = r->driver->rollback(r->store, state, &second);
 	else if (r->out->safety)
 		rc = restore_from(r, r->out->safety, scratch, &second);
