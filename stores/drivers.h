@@ -10,6 +10,7 @@
 extern const struct bak_store_driver bak_store_chroma;
 extern const struct bak_store_driver bak_store_command;
 extern const struct bak_store_driver bak_store_files;
+extern const struct bak_store_driver bak_store_neo4j;
 extern const struct bak_store_driver bak_store_opensearch;
 extern const struct bak_store_driver bak_store_postgresql;
 extern const struct bak_store_driver bak_store_redis; /* if it is in */

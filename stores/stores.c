@@ -12,8 +12,8 @@
 /* A new driver is a file and a line here. */
 const struct bak_store_driver *const bak_store_drivers[] = {
 	&bak_store_chroma,     &bak_store_command,
-	&bak_store_files,      &bak_store_opensearch,
-	&bak_store_postgresql,
+	&bak_store_files,      &bak_store_neo4j,
+	&bak_store_opensearch, &bak_store_postgresql,
 #ifdef BAKFS_WITH_REDIS
 	&bak_store_redis,
 #endif

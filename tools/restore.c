@@ -20,6 +20,8 @@ const struct bak_option bak_options_restore[] = {
 	{0, "key-type", "TYPE", "redis: keys of this type alone", false},
 	{0, "index", "GLOB", "opensearch: these indices alone", false},
 	{0, "collection", "GLOB", "chroma: these collections alone", false},
+	{0, "label", "NAME", "neo4j: nodes with this label alone, as new ones", false},
+	{0, "relationship", "TYPE", "neo4j: of their relationships this type alone", false},
 	{'y', "yes", NULL, "do not ask; others' connections may be ended", false},
 	{0, "no-safety", NULL, "make no safety copy of the live store first", false},
 	{0, "take-over", NULL, "the store may be another host's so far", false},
