@@ -97,7 +97,9 @@ static int spawn(struct process *p, const int ends[3])
 			posix_spawn_file_actions_addopen(&actions, fd, "/dev/null",
 							 fd ? O_WRONLY : O_RDONLY, 0);
 	}
-	posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+	if (p->conf->file > 0)
+		posix_spawn_file_actions_adddup2(&actions, p->conf->file, 3);
+	posix_spawn_file_actions_addclosefrom_np(&actions, p->conf->file > 0 ? 4 : 3);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
 						POSIX_SPAWN_SETSIGMASK);
 	posix_spawnattr_setpgroup(&attr, 0);
@@ -144,8 +146,7 @@ static int start(struct process *p, bool with_input, struct bak_error *err)
 	if (!p->buffer)
 		rc = ENOMEM;
 	if (rc == 0) {
-		const int ends[3] = {p->conf->input > 0 ? p->conf->input : in[0], out[1],
-				     errors[1]};
+		const int ends[3] = {in[0], out[1], errors[1]};
 		rc = spawn(p, ends);
 	}
 	bak_close_fd(&in[0]);

@@ -2,8 +2,8 @@
  * Child processes with a pipe: a shell command or a program whose output is read, or that reads its input from
  * us, with its last lines on standard error kept for the error text.
  *
- * The child gets a process group of its own, /dev/null where we give it no pipe, no descriptor of
- * ours, the default signals, and our environment with what is added. Nobody else sees what it is
+ * The child gets a process group of its own, /dev/null where we give it no pipe, no other descriptor
+ * of ours, the default signals, and our environment with what is added. Nobody else sees what it is
  * given: secrets belong into the environment, never into the command.
  * Errors: non-zero exit, death by a signal, time over: "<last words of stderr> (exit status 3)".
  *   BAK_CANCELLED, when the caller wants to stop: the group is ended.
@@ -24,7 +24,7 @@ struct bak_process_conf {
 	const char *const
 		*vars;       /* "NAME=value", NULL-terminated, added to our environment; or NULL */
 	uint64_t timeout_ms; /* for the whole run; 0: none */
-	int input;           /* read: a file that is its standard input; 0: /dev/null */
+	int file;            /* it has this as descriptor 3; 0: none */
 	/* write: what it writes goes there instead of the log; may be NULL */
 	bak_process_take *take;
 	void *take_ctx;

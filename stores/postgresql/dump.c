@@ -39,17 +39,15 @@ static const struct {
 	{'I', 0, BAK_PG_TEXT_NONE}, /* has data */
 	{'T', 0, BAK_PG_TEXT_NONE}, /* oid of its catalogue */
 	{'T', 0, BAK_PG_TEXT_NONE}, /* oid */
-	{'T', 0, BAK_PG_TEXT_TAG},   {'T', 0, BAK_PG_TEXT_KIND},
-	{'I', 0, BAK_PG_TEXT_NONE},  /* section */
-	{'T', 0, BAK_PG_TEXT_NONE},  /* definition */
-	{'T', 0, BAK_PG_TEXT_NONE},  /* drop */
-	{'T', 0, BAK_PG_TEXT_NONE},  /* copy */
-	{'T', 0, BAK_PG_TEXT_NONE},  /* schema */
-	{'T', 0, BAK_PG_TEXT_NONE},  /* tablespace */
-	{'T', 14, BAK_PG_TEXT_NONE}, /* access method */
-	{'I', 16, BAK_PG_TEXT_NONE}, /* relkind */
-	{'T', 0, BAK_PG_TEXT_NONE},  /* owner */
-	{'T', 0, BAK_PG_TEXT_NONE},  /* with oids */
+	{'T', 0, BAK_PG_TEXT_TAG},        {'T', 0, BAK_PG_TEXT_KIND},
+	{'I', 0, BAK_PG_TEXT_NONE},                                   /* section */
+	{'T', 0, BAK_PG_TEXT_DEFINITION}, {'T', 0, BAK_PG_TEXT_NONE}, /* drop */
+	{'T', 0, BAK_PG_TEXT_NONE},                                   /* copy */
+	{'T', 0, BAK_PG_TEXT_SCHEMA},     {'T', 0, BAK_PG_TEXT_NONE}, /* tablespace */
+	{'T', 14, BAK_PG_TEXT_NONE},                                  /* access method */
+	{'I', 16, BAK_PG_TEXT_NONE},                                  /* relkind */
+	{'T', 0, BAK_PG_TEXT_NONE},                                   /* owner */
+	{'T', 0, BAK_PG_TEXT_NONE},                                   /* with oids */
 };
 #define N_FIELDS (sizeof fields / sizeof *fields)
 
@@ -134,6 +132,8 @@ static enum bak_pg_text current_text(const struct bak_pg_archive *a)
 {
 	if (a->phase == P_TEXTS)
 		return (enum bak_pg_text)a->field;
+	if (a->phase == P_DEPENDENCY)
+		return BAK_PG_TEXT_DEPENDENCY;
 	return a->phase == P_ENTRY ? fields[a->field].text : BAK_PG_TEXT_NONE;
 }
 
@@ -180,8 +180,10 @@ static void take_entry_number(struct bak_pg_archive *a, int64_t n)
 	next_field(a);
 }
 
-static void end_entry(struct bak_pg_archive *a)
+static void end_entry(struct bak_pg_archive *a, bak_pg_text_fn *text, void *ctx)
 {
+	if (text)
+		text(ctx, BAK_PG_TEXT_ENTRY, NULL, 0);
 	if (a->has_data) {
 		a->n_wanted++;
 		a->ids_wanted += mix(a->id);
@@ -254,7 +256,7 @@ static void take_int(struct bak_pg_archive *a, int64_t n, bak_pg_text_fn *text, 
 	}
 }
 
-static void take_bytes(struct bak_pg_archive *a)
+static void take_bytes(struct bak_pg_archive *a, bak_pg_text_fn *text, void *ctx)
 {
 	if (a->phase == P_HEADER) {
 		take_header(a);
@@ -262,7 +264,7 @@ static void take_bytes(struct bak_pg_archive *a)
 		a->field = 0;
 		get_int(a, P_TIME);
 	} else if (a->phase == P_OFFSET) {
-		end_entry(a);
+		end_entry(a, text, ctx);
 	} else if (a->raw[0] == 1 || a->raw[0] == 3) {
 		a->blobs = a->raw[0] == 3;
 		get_int(a, P_BLOCK_ID);
@@ -321,7 +323,7 @@ void bak_pg_archive_feed(struct bak_pg_archive *a, const uint8_t *p, size_t len,
 			if (a->got == a->need && a->getting == GET_INT)
 				take_int(a, int_of(a), text, ctx);
 			else if (a->got == a->need)
-				take_bytes(a);
+				take_bytes(a, text, ctx);
 		}
 		p += n;
 		len -= n;
@@ -347,6 +349,11 @@ static enum bak_verdict say_wrong(enum wrong wrong, char why[BAK_PROOF_WHY_LEN])
 	if (wrong == W_NEW)
 		return BAK_VERDICT_UNPROVABLE;
 	return say(BAK_VERDICT_WRONG, why, texts[wrong]);
+}
+
+bool bak_pg_archive_in_data(const struct bak_pg_archive *a)
+{
+	return a->phase >= P_BLOCK && a->phase != P_WRONG;
 }
 
 enum bak_verdict bak_pg_archive_verdict(const struct bak_pg_archive *a, char why[BAK_PROOF_WHY_LEN])

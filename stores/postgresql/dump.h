@@ -34,6 +34,10 @@ enum bak_pg_text {
 	BAK_PG_TEXT_TOOL,
 	BAK_PG_TEXT_TAG,
 	BAK_PG_TEXT_KIND,
+	BAK_PG_TEXT_DEFINITION,
+	BAK_PG_TEXT_SCHEMA,
+	BAK_PG_TEXT_DEPENDENCY, /* an id in digits */
+	BAK_PG_TEXT_ENTRY,      /* no text: an entry is over, with id and has_data as they are */
 	BAK_PG_TEXT_NONE,
 };
 
@@ -55,6 +59,8 @@ struct bak_pg_archive {
 typedef void bak_pg_text_fn(void *ctx, enum bak_pg_text which, const uint8_t *p, size_t len);
 void bak_pg_archive_feed(struct bak_pg_archive *a, const uint8_t *p, size_t len,
 			 bak_pg_text_fn *text, void *ctx);
+/* All of the table of contents was fed, and perhaps more. */
+bool bak_pg_archive_in_data(const struct bak_pg_archive *a);
 enum bak_verdict bak_pg_archive_verdict(const struct bak_pg_archive *a,
 					char why[BAK_PROOF_WHY_LEN]);
 

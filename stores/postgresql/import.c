@@ -44,8 +44,11 @@ static void take_text(void *ctx, enum bak_pg_text which, const uint8_t *p, size_
 		[BAK_PG_TEXT_TAG] = {said->tag, sizeof said->tag},
 		[BAK_PG_TEXT_KIND] = {said->kind, sizeof said->kind},
 	};
-	size_t room = rooms[which].len - 1 - said->len;
+	size_t room;
 
+	if (which > BAK_PG_TEXT_KIND)
+		return;
+	room = rooms[which].len - 1 - said->len;
 	if (len) {
 		len = len < room ? len : room;
 		memcpy(rooms[which].p + said->len, p, len);

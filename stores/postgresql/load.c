@@ -16,8 +16,7 @@ static int told(int rc, struct bak_error *err)
 
 /* --- pg_restore --- */
 
-/* Several jobs need a file in which each can seek: it stands as their standard input, and is opened
- * by that path, as it has no other. */
+/* Several jobs need a file in which each can seek, and that they can open: its only path. */
 static int archive_args(const struct bak_pg_load *what, uint64_t jobs,
 			const struct bak_pg_target *where, struct bak_pg_args *args,
 			struct bak_error *err)
@@ -31,7 +30,7 @@ static int archive_args(const struct bak_pg_load *what, uint64_t jobs,
 		return 0;
 	return bak_pg_args_add(args, err, "--jobs=%llu", (unsigned long long)jobs) < 0
 		       ? -1
-		       : bak_pg_args_add(args, err, "/proc/self/fd/0");
+		       : bak_pg_args_add(args, err, "/proc/self/fd/3");
 }
 
 static int log_output(void *ctx, const void *p, size_t len, struct bak_error *err)
@@ -56,7 +55,7 @@ static int load_archive(struct bak_pg *pg, const struct bak_pg_load *what,
 	const struct bak_process_conf conf = {.env = pg->env,
 					      .argv = (const char *const *)args.v,
 					      .vars = where->vars,
-					      .input = file};
+					      .file = file};
 	if (jobs > 1)
 		return told(bak_process_read(&conf, log_output, (void *)(uintptr_t)pg->env, err),
 			    err);

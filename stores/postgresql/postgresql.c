@@ -72,6 +72,13 @@ static const struct bak_store_option restore_options[] = {
 	{.name = "to-database",
 	 .kind = BAK_OPTION_TEXT,
 	 .help = "restore one database under this new name"},
+	{.name = "table",
+	 .kind = BAK_OPTION_LIST,
+	 .help = "restore these tables alone: TABLE or SCHEMA.TABLE, with * and ?"},
+	{.name = "schema", .kind = BAK_OPTION_LIST, .help = "restore these schemas alone"},
+	{.name = "to-schema",
+	 .kind = BAK_OPTION_TEXT,
+	 .help = "restore the tables into this new schema, instead of in place"},
 	{.name = NULL},
 };
 

@@ -2,7 +2,8 @@
  * The parts of the postgresql driver: errors in words (error.c), connections and queries
  * (conn.c), PostgreSQL's own programs (tools.c), which databases and tables (select.c),
  * what is counted and kept in the manifest (facts.c), backing up (backup.c), restoring
- * (restore.c, load.c, new.c, roles.c, swap.c), dumps from outside (import.c), the whole
+ * (restore.c, load.c, new.c, roles.c, swap.c; of a part: part.c, part_run.c, toc.c, rows.c,
+ * copy.c, side.c), dumps from outside (import.c), the whole
  * server (physical.c), what is wrong (doctor.c). The driver itself is postgresql.c.
  */
 #ifndef BAK_STORES_POSTGRESQL_H
@@ -114,6 +115,10 @@ int bak_pg_size(struct bak_pg *pg, uint64_t *out, struct bak_error *err);
 /* Quoted "schema"."table" of the tables and their like that a list option of patterns matches. */
 int bak_pg_tables(struct bak_pg *pg, PGconn *conn, const char *option, struct bak_pg_names *out,
 		  struct bak_error *err);
+/* "TABLE" or "SCHEMA.TABLE" of an option, each part a pattern or in double quotes, as two regular
+ * expressions. The buffers are empty before. */
+int bak_pg_table_pattern(const char *option, const char *pattern, struct bak_buf *out_schema,
+			 struct bak_buf *out_table, struct bak_error *err);
 /* A shell pattern (* and ?) as a regular expression for ~. */
 int bak_pg_pattern(const char *pattern, size_t len, struct bak_buf *out);
 
@@ -156,8 +161,116 @@ int bak_pg_doctor(struct bak_pg *pg, const struct bak_checkup *checkup, struct b
 int bak_pg_base_backup(struct bak_pg *pg, struct bak_writer *writer, json_t *facts,
 		       struct bak_error *err);
 
+/* --- toc.c --- */
+
+/* What a dump of pg_dump -Fc says that it has. */
+#define BAK_PG_TABLES "TABLE|FOREIGN TABLE|VIEW|MATERIALIZED VIEW"
+#define BAK_PG_RELATIONS BAK_PG_TABLES "|SEQUENCE"
+struct bak_pg_entry {
+	int64_t id;
+	char *tag, *kind, *schema, *definition; /* "" where it has none */
+	int64_t *deps;                          /* ids of what must be there first */
+	size_t n_deps;
+	size_t owner; /* where what it is a part of stands, as an index's table; SIZE_MAX: nothing */
+};
+struct bak_pg_toc {
+	struct bak_pg_entry *v; /* in the order of restoring */
+	size_t n, cap;
+	struct bak_pg_toc_id {
+		int64_t id;
+		size_t at;
+	} * by_id;
+	uint64_t len; /* all of it stands in so many first bytes of the dump */
+};
+int bak_pg_toc_read(struct bak_payload_reader *reader, struct bak_pg_toc *out,
+		    struct bak_error *err);
+void bak_pg_toc_release(struct bak_pg_toc *toc);
+/* Where the entry of that id stands; SIZE_MAX: there is none. */
+size_t bak_pg_toc_find(const struct bak_pg_toc *toc, int64_t id);
+/* kinds: as in "TABLE|VIEW". */
+bool bak_pg_is_kind(const struct bak_pg_entry *entry, const char *kinds);
+
+/* --- rows.c: tables whose rows are replaced --- */
+
+struct bak_pg_table {
+	char *schema, *name;
+	char *sql;                /* both, as they stand in SQL */
+	char kind;                /* pg_class.relkind; 0: it is not there */
+	char oid[12], parent[12]; /* parent: "0" unless it is a partition */
+};
+struct bak_pg_tables {
+	size_t n, cap;
+	struct bak_pg_table *v;
+};
+void bak_pg_tables_release(struct bak_pg_tables *tables);
+int bak_pg_tables_add(struct bak_pg_tables *tables, PGconn *conn, const char *schema,
+		      const char *name, struct bak_error *err);
+/* Fills in kind, oid and parent: 1 it is there, 0 not, -1. */
+int bak_pg_table_look(const struct bak_store_env *env, PGconn *conn, struct bak_pg_table *table,
+		      struct bak_error *err);
+/* "ONLY ", or "" for one that consists of partitions. */
+const char *bak_pg_table_only(const struct bak_pg_table *table);
+/* It is a partition of one of them. */
+bool bak_pg_table_is_within(const struct bak_pg_tables *tables, const struct bak_pg_table *table);
+
+/* Locks them, and keeps triggers and foreign keys from acting; rows_end obeys `later`, which undoes
+ * that and checks the keys. */
+int bak_pg_rows_begin(const struct bak_store_env *env, PGconn *conn,
+		      const struct bak_pg_tables *tables, struct bak_pg_names *later,
+		      struct bak_error *err);
+int bak_pg_rows_end(const struct bak_store_env *env, PGconn *conn, const struct bak_pg_names *later,
+		    struct bak_error *err);
+int bak_pg_rows_empty(const struct bak_store_env *env, PGconn *conn,
+		      const struct bak_pg_tables *tables, struct bak_error *err);
+/* A copy of the rows as schema.name, which is new; and the rows exchanged with those of a copy. */
+int bak_pg_rows_keep(const struct bak_store_env *env, PGconn *conn,
+		     const struct bak_pg_table *table, const char *schema, const char *name,
+		     struct bak_error *err);
+int bak_pg_rows_exchange(const struct bak_store_env *env, PGconn *conn,
+			 const struct bak_pg_table *table, const char *schema, const char *name,
+			 struct bak_error *err);
+int bak_pg_rows_sequences(const struct bak_store_env *env, PGconn *conn,
+			  const struct bak_pg_tables *tables, struct bak_error *err);
+
+/* --- copy.c: rows out of what pg_restore prints --- */
+
+struct bak_pg_copy {
+	struct bak_pg *pg;
+	PGconn *conn;          /* in a transaction */
+	const char *to_schema; /* where all tables are instead of their own; NULL: there */
+	struct bak_buf line;
+	bool in_copy, at_line;
+	size_t held; /* of what may be the end of the rows */
+};
+/* A bak_process_take; and at the end, rc: how it went. */
+int bak_pg_copy_take(void *ctx, const void *p, size_t len, struct bak_error *err);
+int bak_pg_copy_end(struct bak_pg_copy *copy, int rc, struct bak_error *err);
+/* An identifier at *at, as it stands in SQL: its plain text, terminated, into out; *at is behind it.
+ * -1: there is none. */
+int bak_pg_take_ident(const char **at, struct bak_buf *out);
+/* "schema.name" at *at, appended as "to"."name". */
+int bak_pg_move_name(PGconn *conn, const char *to, const char **at, struct bak_buf *out);
+
+/* --- part.c, side.c: tables and schemas --- */
+
+/* Rows that a restore replaced stay in a schema called so, a stamp behind it. */
+#define BAK_PG_KEPT "bakfs_before_"
+/* What `bakfs restore --table ... --schema ... [--to-schema NAME]` asks for. */
+bool bak_pg_is_part(const struct bak_restore_from *from);
+int bak_pg_restore_part(struct bak_pg *pg, const struct bak_restore_from *from, json_t *state,
+			struct bak_error *err);
+/* Undoes it, by its state; and undoes the undoing. */
+int bak_pg_rollback_part(struct bak_pg *pg, const json_t *state, struct bak_error *err);
+
+/* The definition of an entry with everything in schema `to` instead, as the first statement of it;
+ * terminated. 1, 0 it is not of a kind that can be moved so, -1. */
+int bak_pg_moved(PGconn *conn, const struct bak_pg_entry *entry, const char *to,
+		 struct bak_buf *out, struct bak_error *err);
+
 /* --- restore.c --- */
 
+/* Is the file of the snapshot among the paths that are asked for? */
+bool bak_pg_is_chosen(const struct bak_restore_from *from, const char *file);
 int bak_pg_restore(struct bak_pg *pg, const struct bak_restore_from *from, json_t *state,
 		   struct bak_error *err);
 

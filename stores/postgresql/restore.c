@@ -52,16 +52,16 @@ static const char *text_of(const json_t *object, const char *key)
 
 /* --- what is to be restored --- */
 
-static bool is_chosen(const struct restore *r, const char *file)
+bool bak_pg_is_chosen(const struct bak_restore_from *from, const char *file)
 {
-	for (size_t i = 0; i < r->from->n_only; i++) {
-		const char *path = r->from->only[i];
+	for (size_t i = 0; i < from->n_only; i++) {
+		const char *path = from->only[i];
 
 		path += strspn(path, "./");
 		if (strncmp(path, file, strlen(file)) == 0 && !path[strlen(file)])
 			return true;
 	}
-	return r->from->n_only == 0;
+	return from->n_only == 0;
 }
 
 static int choose_target(struct restore *r, const json_t *facts, struct bak_error *err)
@@ -74,7 +74,7 @@ static int choose_target(struct restore *r, const json_t *facts, struct bak_erro
 			     .found = BAK_FOUND_INIT};
 	if (!t->source || !t->file || strlen(t->source) > BAK_PG_NAME_MAX)
 		return bak_error_set(err, BAK_CORRUPT, "the manifest names no databases");
-	if (!is_chosen(r, t->file))
+	if (!bak_pg_is_chosen(r->from, t->file))
 		return 0;
 	r->n++;
 	t->name = r->to_database ? r->to_database : t->source;
@@ -523,7 +523,11 @@ int bak_pg_restore(struct bak_pg *pg, const struct bak_restore_from *from, json_
 			    .from = from,
 			    .tree = {bak_repo_source(from->repo), from->snapshot},
 			    .to_database = bak_restore_wish(from, "to-database", 0)};
-	int rc = prepare(&r, err);
+	int rc;
+
+	if (bak_pg_is_part(from))
+		return bak_pg_restore_part(pg, from, state, err);
+	rc = prepare(&r, err);
 
 	if (rc == 0)
 		rc = make_roles(&r, err);

@@ -158,26 +158,21 @@ int bak_pg_size(struct bak_pg *pg, uint64_t *out, struct bak_error *err)
 
 /* --- tables --- */
 
-static int add_tables(struct bak_pg *pg, PGconn *conn, const char *option, const char *pattern,
-		      struct bak_pg_names *out, struct bak_error *err)
+int bak_pg_table_pattern(const char *option, const char *pattern, struct bak_buf *out_schema,
+			 struct bak_buf *out_table, struct bak_error *err)
 {
-	static const char sql[] =
-		"SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n "
-		"ON "
-		"n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND "
-		"c.relname ~ $2 AND n.nspname ~ $1 AND " USER_SCHEMA;
-	BAK_AUTO(bak_buf_release) struct bak_buf first = BAK_BUF_INIT;
-	BAK_AUTO(bak_buf_release) struct bak_buf second = BAK_BUF_INIT;
-	const char *at = pattern, *params[2] = {".", NULL};
-	int rc = take_part(&at, &first);
+	const char *at = pattern;
+	int rc = take_part(&at, out_table);
 
 	if (rc == 0 && *at == '.') {
+		struct bak_buf first = *out_table;
+
+		*out_table = *out_schema;
+		*out_schema = first;
 		at++;
-		rc = take_part(&at, &second);
-		params[0] = (const char *)first.p;
-		params[1] = (const char *)second.p;
-	} else {
-		params[1] = (const char *)first.p;
+		rc = take_part(&at, out_table);
+	} else if (rc == 0) {
+		rc = bak_buf_append(out_schema, ".", 2);
 	}
 	if (rc < 0)
 		return bak_error_nomem(err);
@@ -187,6 +182,23 @@ static int add_tables(struct bak_pg *pg, PGconn *conn, const char *option, const
 			"%s: \"%s\" is not SCHEMA.TABLE or TABLE, each with * and ? or "
 			"in double quotes",
 			option, pattern);
+	return 0;
+}
+
+static int add_tables(struct bak_pg *pg, PGconn *conn, const char *option, const char *pattern,
+		      struct bak_pg_names *out, struct bak_error *err)
+{
+	static const char sql[] =
+		"SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n "
+		"ON "
+		"n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND "
+		"c.relname ~ $2 AND n.nspname ~ $1 AND " USER_SCHEMA;
+	BAK_AUTO(bak_buf_release) struct bak_buf schema = BAK_BUF_INIT;
+	BAK_AUTO(bak_buf_release) struct bak_buf table = BAK_BUF_INIT;
+
+	if (bak_pg_table_pattern(option, pattern, &schema, &table, err) < 0)
+		return -1;
+	const char *params[2] = {(const char *)schema.p, (const char *)table.p};
 	BAK_AUTO(bak_pg_clear)
 	PGresult *result = bak_pg_query_params(pg->env, conn, sql, params, 2, err);
 	if (!result)

@@ -228,6 +228,8 @@ int bak_pg_rollback(struct bak_pg *pg, const json_t *state, struct bak_error *er
 
 	if (!swaps || !names)
 		return bak_error_nomem(err);
+	if (json_object_get(state, "tables"))
+		return bak_pg_rollback_part(pg, state, err);
 	if (!n)
 		return bak_error_set(err, BAK_NOT_FOUND, "the last restore changed no database");
 	for (size_t i = 0; i < n; i++)
