@@ -28,13 +28,23 @@ static void path_of(const struct bak_tree *tree, uint64_t n, struct bak_buf *pat
 	}
 }
 
+/* Places in which a line's hash may stand. */
+#define PROBES 16
+
 /* True for the first of equal lines: the kernel asks again for each page of a failed read. A table
- * of the latest; an old line that fell out may be logged once more. */
+ * of thousands; when it is full an old line falls out, and may be logged once more. */
 static bool first_time(struct bak_fs *fs, const char *line)
 {
 	uint64_t h = bak_ino_hash(BAK_RANGE_VIRTUAL, line, 2);
-	size_t at = h % (sizeof fs->damage_seen / sizeof *fs->damage_seen);
-	return atomic_exchange(&fs->damage_seen[at], h) != h;
+	size_t n = sizeof fs->damage_seen / sizeof *fs->damage_seen;
+	for (size_t i = 0; i < PROBES; i++) {
+		uint_fast64_t was = 0;
+		if (atomic_compare_exchange_strong(&fs->damage_seen[(h + i) % n], &was, h))
+			return true;
+		if (was == h)
+			return false;
+	}
+	return atomic_exchange(&fs->damage_seen[h % n], h) != h;
 }
 
 int bak_damage(struct bak_fs *fs, const struct bak_tree *tree, struct bak_ino at,

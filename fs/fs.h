@@ -52,7 +52,7 @@ struct bak_fs {
 	bool no_open;               /* the kernel need not ask before it reads */
 	struct bak_recheck recheck; /* with verify=full */
 	atomic_uint_fast64_t damaged_reads;
-	atomic_uint_fast64_t damage_seen[256]; /* hashes of lines that were logged */
+	atomic_uint_fast64_t damage_seen[8192]; /* hashes of lines that were logged */
 };
 
 /* mount.c: all that answers requests, without a connection to the kernel. fs is zero but for
@@ -154,7 +154,7 @@ int bak_text_current(struct bak_fs *fs, enum bak_text_kind kind, uint64_t *out_i
 /* One of the texts kept: ESTALE when it is none (any more). Part of it is appended to out; out and
  * out_made may be NULL. */
 int bak_text_get(struct bak_fs *fs, uint64_t ino, uint64_t off, size_t len, struct bak_buf *out,
-		  uint64_t *out_size, int64_t *out_made);
+		 uint64_t *out_size, int64_t *out_made);
 
 /* Keeps a text under a number; takes what buf holds. ENOMEM or 0. */
 int bak_text_keep(struct bak_fs *fs, uint64_t ino, struct bak_buf *buf);

@@ -166,6 +166,7 @@ static void open_session(struct kernel *k)
 					     FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS |
 					     FUSE_MAX_PAGES | FUSE_ASYNC_DIO};
 	k->session = fuse_session_new(&args, &bak_fs_ops, sizeof bak_fs_ops, &k->fs);
+	fuse_opt_free_args(&args);
 	assert_non_null(k->session);
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	assert_int_equal(fuse_session_custom_io(k->session, &io, fd), 0);

@@ -422,6 +422,7 @@ def main(folder):
     with open(os.path.join(folder, "key"), encoding="ascii") as f:
         key_file = f.read()
     repo = Repository(os.path.join(folder, "repo"), expected["password"].encode(), key_file)
+    check(repo.kinds == {"password", "keyfile"}, "kinds of slots")
     store = Store(repo)
     names = repo.below("snapshots")
     check(sorted(n[10:] for n in names) == sorted(expected["snapshots"]), "snapshots")

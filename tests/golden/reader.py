@@ -176,7 +176,8 @@ class Repository:
             kinds.add(slot["kind"])
             self.decoded.add(name)
             claims.append((name[5:37], slot.pop("mac", None), slot))
-        check(len(rings) == 1 and kinds == {"password", "keyfile"}, "slots")
+        check(len(rings) == 1, "slots")
+        self.kinds = kinds
         ring = Ring(rings.pop())
         for slot_id, claimed, slot in claims:
             text = json.dumps(slot, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
