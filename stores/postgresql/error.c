@@ -44,6 +44,8 @@ static const struct {
 	{"due to statement timeout", BAK_BUSY,
 	 "somebody holds a lock for long (ALTER, TRUNCATE, VACUUM FULL): raise lock_timeout or try "
 	 "later"},
+	{"due to lock timeout", BAK_BUSY,
+	 "somebody uses a table that is to be restored: try later, or raise lock_timeout"},
 	{"could not obtain lock", BAK_BUSY, "somebody holds a lock: try later"},
 	{"Check free disk space", BAK_NO_SPACE, "the disk of the database server is full"},
 	{"No space left on device", BAK_NO_SPACE, "the disk of the database server is full"},

@@ -11,7 +11,7 @@ stop_all()
 {
 	local dir
 	for dir in "$work"/pg*; do "$server" stop "$dir" immediate 2>/dev/null || true; done
-	umount "$work/pg-full/data/base" 2>/dev/null || true
+	umount "$work/pg-full/data/base" "$work/small" 2>/dev/null || true
 	cleanup
 }
 trap stop_all EXIT
@@ -55,6 +55,9 @@ setup_repository < <(
 	store notools "uri = $pg dbname=shop" "bin_dir = $work/tools0"
 	store rights "uri = host=$work/pg user=nobody" 'mode = physical'
 	store full "uri = host=$work/pg-full user=postgres dbname=shop"
+	store slowly "uri = $pg dbname=shop" "bin_dir = $work/tools-slow"
+	store server "uri = $pg" 'mode = physical'
+	store senders "uri = host=$work/pg-senders user=postgres" 'mode = physical'
 	printf '[mount]\nrestore_delay = 0\n'
 )
 
@@ -127,6 +130,77 @@ grep -Eq 'server closed the connection|terminating connection|connection to serv
 	fail "$(cat err)"
 is "$(count)" "$before"
 "$server" run "$work/pg"
+was=$(live)
+
+# The server goes away when a part of a dump has come. pg_dump stops there until it has.
+mkdir tools-slow
+mkfifo midway go
+cat >tools-slow/pg_dump <<-END
+	#!/bin/bash
+	[ "\$1" != --version ] || exec pg_dump --version
+	set -o pipefail
+	pg_dump "\$@" | { head -c 3000000; echo >$work/midway; read -r _ <$work/go; cat; }
+END
+chmod +x tools-slow/pg_dump
+ln -s "$("$server" bin)/pg_dumpall" tools-slow/
+bakfs backup slowly >out 2>err &
+backup=$!
+read -r _ <midway
+"$server" stop "$work/pg" immediate
+echo >go
+! wait $backup || fail "a backup of a server that died"
+grep -Eq 'server closed the connection|terminating connection|connection to server was lost' err ||
+	fail "$(cat err)"
+is "$(count)" "$before"
+"$server" run "$work/pg"
+is "$(live)" "$was"
+
+# The repository's disk gets full, under a dump and under a data directory; with room it goes on.
+if [ $EUID = 0 ] && mkdir small && mount -t tmpfs -o size=6m tmpfs small; then
+	psql -qc "CREATE TABLE noise AS SELECT string_agg(md5(i || '.' || j), '') FROM
+		generate_series(1, 100) i, generate_series(1, 4000) j GROUP BY i" shop
+	cp bakfs.conf roomy.conf
+	sed -i "s,^path = .*,path = $work/small/repo,; s,^key_file = .*,key_file = $work/small.key," bakfs.conf
+	expect 0 . bakfs init
+	fails shop '[nN]o space left'
+	fails server '[nN]o space left'
+	mount -o remount,size=200m small
+	expect 0 . bakfs backup shop server
+	expect 0 . bakfs verify
+	mv roomy.conf bakfs.conf
+	umount small
+	psql -qc 'DROP TABLE noise' shop
+fi
+
+# A server that is not set up for replication.
+"$server" start "$work/pg-senders" wal_level=minimal max_wal_senders=0
+fails senders 'max_wal_senders .*raise max_wal_senders and restart'
+expect 1 'broken: .*max_wal_senders' bakfs doctor senders
+"$server" stop "$work/pg-senders" immediate
+
+# A table in place: somebody has it locked; the server goes away meanwhile. Its rows stay.
+psql -qc 'BEGIN; SELECT FROM small; SELECT pg_sleep(500)' shop >/dev/null 2>&1 &
+until_sql "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(500)%' AND wait_event = 'PgSleep'"
+expect 1 'lock timeout.*lock_timeout' bakfs restore "$good" shop --yes --table small
+psql -Atqc "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(500)%' AND pid <> pg_backend_pid()" postgres >/dev/null
+psql -q shop <<-'END'
+	CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql AS
+		'BEGIN IF current_setting(''application_name'') = ''bakfs'' THEN PERFORM pg_sleep(600); END IF; RETURN $1; END';
+	ALTER TABLE small ADD CONSTRAINT slow CHECK (slow(a) > 0) NOT VALID;
+	DELETE FROM small WHERE a > 5;
+END
+was=$(live)
+bakfs restore "$good" shop --yes --table small >out 2>err &
+restore=$!
+until_sql "SELECT 1 FROM pg_stat_activity WHERE application_name = 'bakfs' AND wait_event = 'PgSleep'"
+"$server" stop "$work/pg" immediate
+! wait $restore || fail "a restore into a server that died"
+grep -Eq 'server closed the connection|terminating connection|connection to server was lost' err ||
+	fail "$(cat err)"
+"$server" run "$work/pg"
+is "$(live)" "$was"
+is "$(psql -Atc "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'bakfs%'" shop)" 0
+psql -qc 'ALTER TABLE small DROP CONSTRAINT slow; DROP FUNCTION slow; INSERT INTO small SELECT generate_series(6, 10)' shop
 was=$(live)
 
 # The server goes away while a restore runs; what is left of it goes with the next one.
