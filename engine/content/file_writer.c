@@ -4,14 +4,27 @@
  * The buffer holds the bytes of the span that is being gathered, [0, used), and behind them what is
  * not yet cut, [used, len). Items are the span's chunks, holes and zeros in order. A hole or zeros
  * item stays open (it may still grow) until something else follows.
+ *
+ * A span behind which more follows is stored by a thread of its own while the next one is gathered:
+ * `handed`. Until it has been waited for (settle), the span writer, the segmenter and the lines are
+ * that thread's; only summing and hashing go on here.
  */
 #include "engine/content/file_writer.h"
 
 #include "engine/base/hash.h"
+#include "engine/base/helper.h"
 #include "engine/content/lines.h"
 #include "engine/content/span_writer.h"
 
 #include <stdlib.h>
+
+/* A span as it is handed over: what is stored, from where. */
+struct handed {
+	uint64_t file_off, len;
+	uint8_t *buf;
+	struct bak_item *items;
+	size_t n_items, cap_items;
+};
 
 struct bak_file_writer {
 	struct bak_file_writer_conf conf;
@@ -22,6 +35,8 @@ struct bak_file_writer {
 	size_t cap, len, used;
 	struct bak_item *items;
 	size_t n_items, cap_items;
+	struct bak_helper *helper; /* NULL until the first span is handed over */
+	struct handed handed;
 	uint64_t spans_len; /* of all spans and lines before the open one */
 	uint64_t span_len, size, hole_bytes;
 	bool summed;
@@ -79,17 +94,27 @@ void bak_file_writer_free(struct bak_file_writer *fw)
 {
 	if (!fw)
 		return;
+	bak_helper_free(fw->helper);
 	bak_lines_release(&fw->lines);
 	bak_span_writer_free(fw->spans);
 	bak_sha256_release(&fw->sha);
 	free(fw->buf);
 	free(fw->items);
+	free(fw->handed.buf);
+	free(fw->handed.items);
 	free(fw);
+}
+
+int bak_file_writer_settle(struct bak_file_writer *fw, struct bak_error *err)
+{
+	return bak_helper_wait(fw->helper, err);
 }
 
 void bak_file_writer_begin(struct bak_file_writer *fw, enum bak_seg_class class,
 			   const struct bak_content *previous, uint64_t previous_size)
 {
+	struct bak_error dropped = BAK_ERROR_INIT;
+	bak_file_writer_settle(fw, &dropped);
 	bak_span_writer_begin(fw->spans, class, previous, previous_size);
 	fw->spans_len = 0;
 	fw->len = fw->used = 0;
@@ -104,16 +129,15 @@ void bak_file_writer_begin(struct bak_file_writer *fw, enum bak_seg_class class,
 
 /* --- a span's end --- */
 
-/* Stores the gathered items and makes them a line. last: the file ends here, so a lone extent needs
- * no node. */
-static int store_span(struct bak_file_writer *fw, bool last, struct bak_error *err)
+/* Stores a span and makes it a line. last: the file ends here, so a lone extent needs no node. */
+static int store_span(struct bak_file_writer *fw, const struct handed *span, bool last,
+		      struct bak_error *err)
 {
 	struct bak_span_place place;
 	bool first = fw->lines.n == 0;
-	if (bak_span_writer_store(fw->spans, fw->spans_len, fw->items, fw->n_items, fw->buf,
-				  fw->span_len, first && last, &place, err) < 0)
+	if (bak_span_writer_store(fw->spans, span->file_off, span->items, span->n_items, span->buf,
+				  span->len, first && last, &place, err) < 0)
 		return -1;
-	fw->spans_len += fw->span_len;
 	fw->has_only = first && place.single;
 	fw->only = place.only;
 	if (fw->has_only && last)
@@ -121,12 +145,67 @@ static int store_span(struct bak_file_writer *fw, bool last, struct bak_error *e
 	return bak_lines_add(&fw->lines, &place.line, place.hash.b[1], err);
 }
 
-/* Ends the span; keeps the bytes that are not yet cut. */
+static int store_handed(void *ctx, struct bak_error *err)
+{
+	struct bak_file_writer *fw = ctx;
+	return store_span(fw, &fw->handed, false, err);
+}
+
+/* The helper and the second buffer, once there is a file of more than one span. */
+static int need_helper(struct bak_file_writer *fw, struct bak_error *err)
+{
+	if (fw->helper)
+		return 0;
+	fw->handed.buf = malloc(fw->cap);
+	if (!fw->handed.buf)
+		return bak_error_nomem(err);
+	if (bak_helper_new(&fw->helper, err) < 0) {
+		free(fw->handed.buf);
+		fw->handed.buf = NULL;
+		return -1;
+	}
+	return 0;
+}
+
+/* Hands the gathered span over; the bytes that are not yet cut move to the other buffer. */
+static int hand_over(struct bak_file_writer *fw, struct bak_error *err)
+{
+	if (need_helper(fw, err) < 0 || bak_file_writer_settle(fw, err) < 0)
+		return -1;
+	struct handed now = {.file_off = fw->spans_len,
+			     .len = fw->span_len,
+			     .buf = fw->buf,
+			     .items = fw->items,
+			     .n_items = fw->n_items,
+			     .cap_items = fw->cap_items};
+	fw->buf = fw->handed.buf;
+	fw->items = fw->handed.items;
+	fw->cap_items = fw->handed.cap_items;
+	fw->handed = now;
+	memcpy(fw->buf, now.buf + fw->used, fw->len - fw->used);
+	bak_helper_start(fw->helper, store_handed, fw);
+	return 0;
+}
+
+/* Stores the last span here: nothing is left to do meanwhile. */
+static int store_last(struct bak_file_writer *fw, struct bak_error *err)
+{
+	struct handed now = {.file_off = fw->spans_len,
+			     .len = fw->span_len,
+			     .buf = fw->buf,
+			     .items = fw->items,
+			     .n_items = fw->n_items};
+	if (bak_file_writer_settle(fw, err) < 0)
+		return -1;
+	return fw->n_items > 0 ? store_span(fw, &now, true, err) : 0;
+}
+
+/* Ends the span; keeps the bytes that are not yet cut: none when it is the last. */
 static int end_span(struct bak_file_writer *fw, bool last, struct bak_error *err)
 {
-	if (fw->n_items > 0 && store_span(fw, last, err) < 0)
+	if (last ? store_last(fw, err) < 0 : fw->n_items > 0 && hand_over(fw, err) < 0)
 		return -1;
-	memmove(fw->buf, fw->buf + fw->used, fw->len - fw->used);
+	fw->spans_len += fw->span_len;
 	fw->len -= fw->used;
 	fw->used = 0;
 	fw->n_items = 0;
@@ -161,9 +240,9 @@ static int close_run(struct bak_file_writer *fw, bool last, struct bak_error *er
 	struct bak_item whole = *run;
 	fw->n_items--;
 	fw->span_len -= whole.len;
-	bool alone = fw->n_items == 0 && fw->lines.n == 0;
-	if (end_span(fw, false, err) < 0)
+	if (end_span(fw, false, err) < 0 || bak_file_writer_settle(fw, err) < 0)
 		return -1;
+	bool alone = fw->lines.n == 0;
 	fw->spans_len += whole.len;
 	struct bak_line line = {.kind = whole.kind == BAK_ITEM_HOLE ? BAK_LINE_HOLE
 								    : BAK_LINE_ZEROS,
@@ -347,6 +426,8 @@ int bak_file_writer_extents(struct bak_file_writer *fw, const struct bak_extent 
 {
 	size_t first = 0;
 	uint64_t len = 0;
+	if (bak_file_writer_settle(fw, err) < 0)
+		return -1;
 	fw->given_sum = true;
 	memcpy(fw->sum, sha256, sizeof fw->sum);
 	for (size_t i = 0; i < n; i++) {

@@ -3,8 +3,9 @@
  * what is new, writes span nodes and the inner nodes above them, and sums the whole with SHA-256.
  *
  * Order: begin, any of data, hole, extents, then finish. begin again throws an unfinished file
- * away. Threads: one.
- */
+ * away.
+ * Threads: one. Between data and settle or finish it may store with a thread of its own: nobody else
+ * uses the segmenter then. */
 #ifndef BAK_CONTENT_FILE_WRITER_H
 #define BAK_CONTENT_FILE_WRITER_H
 
@@ -47,6 +48,9 @@ int bak_file_writer_extents(struct bak_file_writer *fw, const struct bak_extent 
 int bak_file_writer_finish(struct bak_file_writer *fw, struct bak_content *out_content,
 			   uint64_t *out_size, uint8_t out_sha256[32], bool *out_summed,
 			   struct bak_error *err);
+/* Waits until all is stored that was handed over: before the segmenter is used for anything else
+ * while a file is open. */
+int bak_file_writer_settle(struct bak_file_writer *fw, struct bak_error *err);
 /* After finish: no byte of it is a hole. */
 bool bak_file_writer_solid(const struct bak_file_writer *fw);
 

@@ -2,7 +2,7 @@
  * Open segments of a run: takes bytes and tree objects, says at once where they lie, hands full
  * segments to the sealer. Knows of each chunk and node what the footer has to list.
  *
- * Threads: one. Errors: the sealer's.
+ * Threads: one at a time. Errors: the sealer's.
  */
 #ifndef BAK_CONTENT_SEGMENTER_H
 #define BAK_CONTENT_SEGMENTER_H
@@ -27,7 +27,7 @@ struct bak_segmenter {
 	uint32_t next; /* counter of the next segment */
 	struct bak_job open[BAK_CLASSES];
 	struct bak_pending chunks, nodes;
-	uint64_t new_bytes; /* raw data bytes taken so far */
+	_Atomic uint64_t new_bytes; /* raw data bytes taken so far; anybody may look */
 };
 
 void bak_segmenter_init(struct bak_segmenter *s, struct bak_sealer *sealer,

@@ -11,7 +11,7 @@
 
 struct bak_span_writer {
 	struct bak_span_writer_conf conf;
-	struct bak_hmac hmac;
+	struct bak_hmac hmac, span_hmac; /* of chunks, and of spans: each a thread's */
 	struct bak_matcher *matcher;
 	struct bak_content previous;
 	uint64_t previous_size; /* 0: none */
@@ -35,6 +35,7 @@ int bak_span_writer_new(const struct bak_span_writer_conf *conf, struct bak_span
 		return bak_error_nomem(err);
 	sw->conf = *conf;
 	if (bak_hmac_init(&sw->hmac, conf->ring->id_key, err) < 0 ||
+	    bak_hmac_init(&sw->span_hmac, conf->ring->id_key, err) < 0 ||
 	    bak_matcher_new(conf->source, conf->chunker, &sw->matcher, err) < 0) {
 		bak_span_writer_free(sw);
 		return -1;
@@ -49,6 +50,7 @@ void bak_span_writer_free(struct bak_span_writer *sw)
 	if (!sw)
 		return;
 	bak_hmac_release(&sw->hmac);
+	bak_hmac_release(&sw->span_hmac);
 	bak_matcher_free(sw->matcher);
 	bak_parts_release(&sw->parts);
 	free(sw->extents);
@@ -123,18 +125,18 @@ static void hash_span(struct bak_span_writer *sw, const struct bak_item *items, 
 		      struct bak_hash *out)
 {
 	uint8_t mac[BAK_SHA256_LEN];
-	bak_hmac_begin(&sw->hmac);
+	bak_hmac_begin(&sw->span_hmac);
 	for (size_t i = 0; i < n; i++) {
 		uint8_t line[1 + BAK_HASH_BYTES] = {(uint8_t)items[i].kind};
 		if (items[i].kind == BAK_ITEM_CHUNK) {
 			memcpy(line + 1, items[i].hash.b, BAK_HASH_BYTES);
-			bak_hmac_update(&sw->hmac, line, sizeof line);
+			bak_hmac_update(&sw->span_hmac, line, sizeof line);
 		} else {
 			bak_store_u64(line + 1, items[i].len);
-			bak_hmac_update(&sw->hmac, line, 9);
+			bak_hmac_update(&sw->span_hmac, line, 9);
 		}
 	}
-	bak_hmac_final(&sw->hmac, mac);
+	bak_hmac_final(&sw->span_hmac, mac);
 	memcpy(out->b, mac, BAK_HASH_BYTES);
 }
 

@@ -397,6 +397,8 @@ int bak_writer_file_restart(struct bak_writer *w, struct bak_error *err)
 {
 	if (!w->in_file)
 		return bak_error_set(err, BAK_BUG, "no file is open");
+	if (bak_file_writer_settle(w->file, err) < 0)
+		return -1;
 	/* What changed is told from what stayed by the same file one snapshot earlier. */
 	const struct bak_found *old = find_previous(w, w->name);
 	const struct bak_kin *kin = old ? NULL : find_kin(w);
@@ -443,7 +445,8 @@ int bak_writer_raw_segment(struct bak_writer *w, const void *p, size_t len,
 			   struct bak_seg_id *out_id, struct bak_error *err)
 {
 	struct bak_extent extent;
-	if (bak_segmenter_flush(&w->segmenter, BAK_CLASS_BULK, err) < 0 ||
+	if (bak_file_writer_settle(w->file, err) < 0 ||
+	    bak_segmenter_flush(&w->segmenter, BAK_CLASS_BULK, err) < 0 ||
 	    bak_segmenter_bytes(&w->segmenter, BAK_CLASS_BULK, p, (uint32_t)len, NULL, &extent,
 				err) < 0)
 		return -1;
@@ -453,10 +456,9 @@ int bak_writer_raw_segment(struct bak_writer *w, const void *p, size_t len,
 
 int bak_writer_file_drop(struct bak_writer *w, struct bak_error *err)
 {
-	(void)err;
 	w->in_file = false;
 	w->file_bytes = 0;
-	return 0;
+	return bak_file_writer_settle(w->file, err);
 }
 
 /* Closes the open file: what was written of it goes into inode. */
