@@ -170,13 +170,82 @@ struct run {
 	json_int_t files, bytes, added;
 	char *type, *description;
 	int64_t stamp;
+	int64_t first_ms, last_ms; /* of the moments that its snapshots are of */
 };
+
+/* --- which moment a snapshot is of --- */
+
+/* "2026-11-21T14:02:12Z", or with digits of a second before the Z. */
+static bool parse_instant(const char *text, int64_t *out_ms)
+{
+	char whole[BAK_TIME_LEN + 1];
+	size_t len = text ? strlen(text) : 0;
+	int64_t seconds, ms = 0;
+
+	if (len < BAK_TIME_LEN || text[len - 1] != 'Z')
+		return false;
+	memcpy(whole, text, BAK_TIME_LEN - 1);
+	memcpy(whole + BAK_TIME_LEN - 1, "Z", 2);
+	if (!bak_time_parse(whole, &seconds))
+		return false;
+	if (text[BAK_TIME_LEN - 1] == '.') {
+		int64_t unit = 100;
+
+		for (const char *p = text + BAK_TIME_LEN; *p >= '0' && *p <= '9'; p++, unit /= 10)
+			ms += (*p - '0') * unit;
+	}
+	*out_ms = seconds * 1000 + ms;
+	return true;
+}
+
+/* Drivers that know it leave "instant" in what they say of the data, for each part of it. */
+static void find_instants(const json_t *json, int64_t *first_ms, int64_t *last_ms)
+{
+	const char *key;
+	json_t *value;
+	int64_t ms;
+	size_t i;
+
+	if (json_is_array(json)) {
+		json_array_foreach(json, i, value) find_instants(value, first_ms, last_ms);
+		return;
+	}
+	json_object_foreach((json_t *)(uintptr_t)json, key, value)
+	{
+		if (strcmp(key, "instant") != 0 || !parse_instant(json_string_value(value), &ms)) {
+			find_instants(value, first_ms, last_ms);
+			continue;
+		}
+		*first_ms = ms < *first_ms ? ms : *first_ms;
+		*last_ms = ms > *last_ms ? ms : *last_ms;
+	}
+}
+
+static int note_instants(struct bak_repo *repo, struct run *run, uint64_t number, int64_t stamp,
+			 struct bak_error *err)
+{
+	struct bak_snapshot snapshot = {0};
+	int64_t first_ms = INT64_MAX, last_ms = INT64_MIN;
+	int rc = bak_repo_snapshot(repo, number, &snapshot, err);
+	json_t *manifest = rc == 1 && snapshot.manifest
+				   ? json_loadb(snapshot.manifest, snapshot.manifest_len, 0, NULL)
+				   : NULL;
+
+	find_instants(json_object_get(manifest, "data"), &first_ms, &last_ms);
+	if (first_ms > last_ms)
+		first_ms = last_ms = stamp * 1000;
+	run->first_ms = first_ms < run->first_ms ? first_ms : run->first_ms;
+	run->last_ms = last_ms > run->last_ms ? last_ms : run->last_ms;
+	json_decref(manifest);
+	bak_snapshot_release(&snapshot);
+	return rc < 0 ? -1 : 0;
+}
+
+/* --- its parts --- */
 
 static int run_row(struct run *run, const struct bak_snapshot_row *row)
 {
 	char stamp[BAK_STAMP_LEN + 1];
-	if (strcmp(row->run, run->id) != 0)
-		return 0;
 	bak_stamp_format(row->stamp, stamp);
 	json_t *store = json_pack("{s:I, s:s, s:s, s:I, s:I}", "snapshot", (json_int_t)row->number,
 				  "stamp", stamp, "driver", row->driver, "files",
@@ -211,27 +280,38 @@ static int missing_stores(struct bak_repo *repo, const struct run *run, json_t *
 static json_t *run_json(const struct run *run, json_t *missing)
 {
 	char stamp[BAK_STAMP_LEN + 1], time[BAK_TIME_LEN + 1];
+	char first[BAK_TIME_LEN + 1], last[BAK_TIME_LEN + 1];
 	bak_stamp_format(run->stamp, stamp);
 	bak_time_format(run->stamp, time);
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:{s:I, s:I, s:I}}", "bakfs", 1,
-			 "run", run->id, "stamp", stamp, "time", time, "type",
-			 run->type ? run->type : "", "description",
-			 run->description ? run->description : "", "stores", run->stores, "missing",
-			 missing, "totals", "files", run->files, "bytes", run->bytes, "added",
-			 run->added);
+	bak_time_format(run->first_ms / 1000, first);
+	bak_time_format(run->last_ms / 1000, last);
+	return json_pack("{s:{s:s, s:s, s:I}, s:i, s:s, s:s, s:s, s:s, s:s, s:O, s:O, "
+			 "s:{s:I, s:I, s:I}}",
+			 "instants", "first", first, "last", last, "spread_ms",
+			 (json_int_t)(run->last_ms - run->first_ms), "bakfs", 1, "run", run->id,
+			 "stamp", stamp, "time", time, "type", run->type ? run->type : "",
+			 "description", run->description ? run->description : "", "stores",
+			 run->stores, "missing", missing, "totals", "files", run->files, "bytes",
+			 run->bytes, "added", run->added);
 }
 
 /* A snapshot that was forgotten meanwhile is passed over. */
-static int run_rows(struct bak_index *index, const uint64_t *numbers, size_t n, struct run *run,
+static int run_rows(struct bak_repo *repo, const uint64_t *numbers, size_t n, struct run *run,
 		    struct bak_error *err)
 {
+	struct bak_index *index = bak_repo_index(repo);
+
 	for (size_t i = 0; i < n; i++) {
 		BAK_AUTO(bak_snapshot_row_release) struct bak_snapshot_row row = {0};
 		int rc = bak_index_snapshot(index, numbers[i], &row, err);
 		if (rc < 0)
 			return -1;
-		if (rc == 1 && !row.forgotten && run_row(run, &row) < 0)
+		if (rc == 0 || row.forgotten || strcmp(row.run, run->id) != 0)
+			continue;
+		if (run_row(run, &row) < 0)
 			return bak_error_nomem(err);
+		if (note_instants(repo, run, row.number, row.stamp, err) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -239,13 +319,14 @@ static int run_rows(struct bak_index *index, const uint64_t *numbers, size_t n, 
 int bak_run_manifest(struct bak_repo *repo, const char *run_id, const uint64_t *numbers, size_t n,
 		     struct bak_buf *out, struct bak_error *err)
 {
-	struct run run = {.id = run_id, .stores = json_object()};
+	struct run run = {
+		.id = run_id, .stores = json_object(), .first_ms = INT64_MAX, .last_ms = INT64_MIN};
 	json_t *missing = json_array(), *json = NULL;
 	char *text = NULL;
 	int rc = -1;
 	if (!run.stores || !missing)
 		bak_error_nomem(err);
-	else if (run_rows(bak_repo_index(repo), numbers, n, &run, err) < 0 ||
+	else if (run_rows(repo, numbers, n, &run, err) < 0 ||
 		 (run.first && missing_stores(repo, &run, missing, err) < 0))
 		rc = -1;
 	else if (run.first == 0)

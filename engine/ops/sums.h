@@ -19,7 +19,8 @@ int bak_sums_range(const struct bak_tree *tree, const char *prefix, uint64_t off
 		   struct bak_buf *out, struct bak_error *err);
 
 /* manifest.json of a run, put together from those of its snapshots that there are: appended to out.
- * Names the stores that it set out to do and that are missing. */
+ * Names the stores that it set out to do and that are missing, and tells between which moments the
+ * snapshots are: "instants": that of a snapshot is what its driver says, else its stamp. */
 int bak_run_manifest(struct bak_repo *repo, const char *run, const uint64_t *numbers, size_t n,
 		     struct bak_buf *out, struct bak_error *err);
 

@@ -52,6 +52,11 @@ pg_restore --exit-on-error -j 2 -d copy $latest/shop.dump
 look copy | diff good - || fail "pg_restore from the mount"
 (cd mnt/latest && sha256sum -c --quiet shop.sha256)
 
+# How far apart the stores are: from the database's snapshot on to the next store's stamp.
+is "$(jq -r '.instants.first' mnt/by-date/*/*/manifest.json)" \
+	"$(jq -r '.data.databases[0].instant[:19] + "Z"' mnt/latest/shop.json)"
+is "$(jq '.instants.spread_ms | . >= 0 and . < 600000' mnt/by-date/*/*/manifest.json)" true
+
 pg_verifybackup -q mnt/latest/server || fail "pg_verifybackup on the mounted directory"
 
 # By a trigger, and back.
