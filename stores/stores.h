@@ -12,8 +12,9 @@
  * Restoring: all or nothing wherever the store allows it. Before the driver changes anything that
  *   others can see it calls env->point_of_no_return and gives up if that answers non-zero; what
  *   rollback will need stands in `state` by then.
- * Safety: a driver with BAK_STORE_KEEPS_OLD keeps the old data whole and names it in `state`; for
- * the others the job makes a pre-restore snapshot first, and a rollback restores that.
+ * Safety: a driver with BAK_STORE_KEEPS_OLD keeps the old data whole and names it in `state` (unless
+ *   keeps_old says that it cannot); for the others the job makes a pre-restore snapshot first, and a
+ *   rollback restores that.
  */
 #ifndef BAK_STORES_STORES_H
 #define BAK_STORES_STORES_H
@@ -165,9 +166,9 @@ struct bak_store_driver {
 		       struct bak_error *err);
 	/* Counts of the live store, into an empty object; NULL without BAK_STORE_COUNTS. */
 	int (*counts)(void *store, json_t *counts, struct bak_error *err);
-	/* Whether BAK_STORE_KEEPS_OLD is true of this store, where that depends on how it is
-	 * configured; NULL: of all. */
-	bool (*keeps_old)(const void *store);
+	/* With BAK_STORE_KEEPS_OLD, where it depends on the store whether old data is kept: 1 this
+	 * restore keeps it, 0 a pre-restore snapshot must come first, -1. NULL: it always does. */
+	int (*keeps_old)(void *store, const struct bak_restore_from *from, struct bak_error *err);
 	/* Puts back what restore's state names; NULL without BAK_STORE_KEEPS_OLD. */
 	int (*rollback)(void *store, const json_t *state, struct bak_error *err);
 	/* Backs up a file or folder at path (an upload, a dump made elsewhere) as if it were this

@@ -19,8 +19,9 @@ struct run {
 	struct bak_store_env env;
 	struct bak_job_stop stop;
 	void *store;
-	bool nothing_there;         /* the live store has no data yet */
-	bool rolling_back;          /* by the driver, or to a pre-restore snapshot */
+	bool nothing_there; /* the live store has no data yet */
+	bool rolling_back;  /* by the driver, or to a pre-restore snapshot */
+	bool keeps_old;     /* the driver keeps what is there, so that it can put it back itself */
 	uint64_t moved, moved_rate; /* by the restore itself: bytes, and a second */
 	uint64_t number;  /* the snapshot to restore; 0: the driver puts back what it kept */
 	json_t *record;   /* of the last restore, NULL for none */
@@ -112,12 +113,6 @@ static void enter(struct run *r, const char *state)
 	bak_job_files_state(&r->files, state);
 	if (r->job->progress)
 		r->job->progress(r->job->ctx, state, -1, 0);
-}
-
-static bool keeps_old(const struct run *r)
-{
-	return r->driver->features & BAK_STORE_KEEPS_OLD &&
-	       (!r->driver->keeps_old || r->driver->keeps_old(r->store));
 }
 
 /* --- what is to be done --- */
@@ -347,11 +342,48 @@ static int import_upload(struct run *r, struct bak_error *err)
 	return 0;
 }
 
+/* What the driver restores from. number: the request's snapshot, or a whole other one. */
+static struct bak_restore_from restore_source(const struct run *r, uint64_t number,
+					      const struct bak_snapshot *snapshot)
+{
+	bool whole = number != r->number;
+
+	return (struct bak_restore_from){
+		.repo = r->job->repo,
+		.snapshot = snapshot,
+		.only = whole ? NULL : (const char *const *)r->request->only,
+		.n_only = whole ? 0 : r->request->n_only,
+		.wishes = r->request->wishes,
+		.n_wishes = whole ? 0 : r->request->n_wishes,
+	};
+}
+
+/* Whether the old data will stay, in which case it is the safety copy. */
+static int ask_keeps_old(struct run *r, struct bak_error *err)
+{
+	struct bak_snapshot snapshot = {.number = 0};
+	struct bak_restore_from from;
+	int rc;
+
+	r->keeps_old = r->driver->features & BAK_STORE_KEEPS_OLD;
+	if (!r->keeps_old || !r->driver->keeps_old)
+		return 0;
+	if (load_snapshot(r, r->number, &snapshot, err) < 0)
+		return -1;
+	from = restore_source(r, r->number, &snapshot);
+	rc = r->driver->keeps_old(r->store, &from, err);
+	r->keeps_old = rc > 0;
+	bak_snapshot_release(&snapshot);
+	return rc < 0 ? -1 : 0;
+}
+
 static int make_safe(struct run *r, struct bak_error *err)
 {
 	int rc;
 
-	if (keeps_old(r))
+	if (ask_keeps_old(r, err) < 0)
+		return -1;
+	if (r->keeps_old)
 		return 0;
 	if (r->nothing_there) {
 		say(r, "nothing is there yet, so no safety copy is made");
@@ -378,18 +410,13 @@ static int make_safe(struct run *r, struct bak_error *err)
 static int restore_from(struct run *r, uint64_t number, json_t *state, struct bak_error *err)
 {
 	struct bak_snapshot snapshot = {.number = 0};
-	bool whole = number != r->number;
-	struct bak_restore_from from = {.repo = r->job->repo,
-					.snapshot = &snapshot,
-					.only = whole ? NULL
-						      : (const char *const *)r->request->only,
-					.n_only = whole ? 0 : r->request->n_only,
-					.wishes = r->request->wishes,
-					.n_wishes = whole ? 0 : r->request->n_wishes};
+	struct bak_restore_from from;
+	int rc;
 
 	if (load_snapshot(r, number, &snapshot, err) < 0)
 		return -1;
-	int rc = r->driver->restore(r->store, &from, state, err);
+	from = restore_source(r, number, &snapshot);
+	rc = r->driver->restore(r->store, &from, state, err);
 	bak_snapshot_release(&snapshot);
 	return rc;
 }
@@ -397,13 +424,13 @@ static int restore_from(struct run *r, uint64_t number, json_t *state, struct ba
 static int note_record(struct run *r, json_t *state, struct bak_error *err)
 {
 	char text[BAK_TIME_LEN + 1];
-	bool kept = keeps_old(r);
 
 	bak_time_format(time(NULL), text);
 	json_t *record = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:O?}", "store",
 				   r->request->store, "driver", r->driver->name, "job", r->files.id,
 				   "time", text, "restored", (json_int_t)r->number, "safety",
-				   (json_int_t)r->out->safety, "state", kept ? state : NULL);
+				   (json_int_t)r->out->safety, "state",
+				   r->keeps_old ? state : NULL);
 	int rc = record ? bak_job_record_write(&r->files, record, err) : bak_error_nomem(err);
 
 	json_decref(record);
@@ -491,7 +518,7 @@ static int put_back(struct run *r, const json_t *state, struct bak_error *err)
 
 	enter(r, "rolling-back");
 	say(r, "%s; putting back what was there", err->msg);
-	if (keeps_old(r))
+	if (r->keeps_old)
 		rc = r->driver->rollback(r->store, state, &second);
 	else if (r->out->safety)
 		rc = restore_from(r, r->out->safety, scratch, &second);

@@ -177,10 +177,12 @@ static int neo4j_restore(void *store, const struct bak_restore_from *from, json_
 			    : bak_neo4j_export_restore(neo4j, from, state, err);
 }
 
-static bool neo4j_keeps_old(const void *store)
+static int neo4j_keeps_old(void *store, const struct bak_restore_from *from, struct bak_error *err)
 {
 	const struct bak_neo4j *neo4j = store;
 
+	(void)from;
+	(void)err;
 	return neo4j->dumps;
 }
 
