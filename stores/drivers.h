@@ -13,6 +13,7 @@ extern const struct bak_store_driver bak_store_files;
 extern const struct bak_store_driver bak_store_neo4j;
 extern const struct bak_store_driver bak_store_opensearch;
 extern const struct bak_store_driver bak_store_postgresql;
+extern const struct bak_store_driver bak_store_qdrant;
 extern const struct bak_store_driver bak_store_redis; /* if it is in */
 extern const struct bak_store_driver bak_store_sqlite;
 

@@ -14,6 +14,7 @@ const struct bak_store_driver *const bak_store_drivers[] = {
 	&bak_store_chroma,     &bak_store_command,
 	&bak_store_files,      &bak_store_neo4j,
 	&bak_store_opensearch, &bak_store_postgresql,
+	&bak_store_qdrant,
 #ifdef BAKFS_WITH_REDIS
 	&bak_store_redis,
 #endif

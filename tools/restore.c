@@ -18,6 +18,7 @@ const struct bak_option bak_options_restore[] = {
 	{0, "table", "NAME", "postgresql: these tables alone", false},
 	{0, "schema", "NAME", "postgresql: these schemas alone", false},
 	{0, "to-schema", "NAME", "postgresql: tables into this new schema", false},
+	{0, "to-collection", "NAME", "qdrant: one collection, under this new name", false},
 	{0, "key", "GLOB", "redis: these keys alone", false},
 	{0, "db", "N", "redis: keys of this database alone", false},
 	{0, "key-type", "TYPE", "redis: keys of this type alone", false},

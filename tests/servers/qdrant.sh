@@ -1,0 +1,108 @@
+# Qdrant servers for tests, to be sourced. No package has one: qdrant_fake.py stands in for it, unless
+# $BAKFS_TEST_QDRANT is the path of a real server's program, which is then run in its place.
+#
+#   qdrant_real                          whether it is a real one
+#   qdrant_start DIR [OPTION...]         in a folder of its own, on a free port; ready on return. Options are
+#                                        the fake's; a real one knows --key and --read-key
+#   qdrant_stop DIR, qdrant_kill DIR     started again it is at the same port
+#   qdrant_url DIR
+#   qdrant DIR COMMAND...                of qdrant_data.py
+#   qdrant_fault DIR METHOD REGEX COUNT ACTION...    of the fake
+#   qdrant_honest DIR                    no request and no answer broke the contract
+
+qdrant_real()
+{
+	[ "${BAKFS_TEST_QDRANT-}" ]
+}
+
+qdrant_url()
+{
+	echo "http://127.0.0.1:$(cat "$1/port")"
+}
+
+qdrant()
+{
+	local dir=$1
+	shift
+	python3 "$TESTS/servers/qdrant_data.py" "$(qdrant_url "$dir")" "$@"
+}
+
+qdrant_run_real()
+{
+	local dir=$1 key= read_key=
+	shift
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--key) key=$2 ;;
+		--read-key) read_key=$2 ;;
+		esac
+		shift 2
+	done
+	[ -e "$dir/port" ] || python3 -c 'import socket
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1])' >"$dir/port"
+	(
+		cd "$dir" || exit 1
+		export QDRANT__SERVICE__HOST=127.0.0.1 QDRANT__SERVICE__HTTP_PORT=$(cat port) \
+			QDRANT__SERVICE__GRPC_PORT= QDRANT__TELEMETRY_DISABLED=true \
+			QDRANT__STORAGE__STORAGE_PATH=$PWD/storage QDRANT__STORAGE__SNAPSHOTS_PATH=$PWD/snapshots \
+			QDRANT__LOG_LEVEL=WARN RUN_MODE=test
+		[ ! "$key" ] || export QDRANT__SERVICE__API_KEY=$key
+		[ ! "$read_key" ] || export QDRANT__SERVICE__READ_ONLY_API_KEY=$read_key
+		exec "$BAKFS_TEST_QDRANT" --disable-telemetry
+	) >"$dir/log" 2>&1 &
+}
+
+qdrant_start()
+{
+	local dir=$1 pid ready
+	shift
+	mkdir -p "$dir"
+	if qdrant_real; then
+		qdrant_run_real "$dir" "$@"
+		pid=$!
+		until curl -fs "$(qdrant_url "$dir")/readyz" >/dev/null; do
+			kill -0 $pid 2>/dev/null || return 1
+			read -rt 0.05 <> <(:) || :
+		done
+	else
+		[ -p "$dir/ready" ] || mkfifo "$dir/ready"
+		python3 "$TESTS/servers/qdrant_fake.py" "$dir" "$@" >"$dir/ready" 2>"$dir/log" &
+		pid=$!
+		read -r ready <"$dir/ready" || return 1
+	fi
+	echo $pid >"$dir/pid"
+}
+
+qdrant_end()
+{
+	local pid
+	pid=$(cat "$2/pid")
+	{
+		kill "-$1" "$pid"
+		wait "$pid"
+	} 2>/dev/null || true
+}
+
+qdrant_stop()
+{
+	qdrant_end TERM "$1"
+}
+
+qdrant_kill()
+{
+	qdrant_end KILL "$1"
+}
+
+qdrant_fault()
+{
+	local dir=$1
+	shift
+	echo "$*" >>"$dir/faults"
+}
+
+qdrant_honest()
+{
+	[ ! -s "$1/broken" ] || fail "the contract is broken: $(cat "$1/broken")"
+}
