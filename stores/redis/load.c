@@ -7,6 +7,7 @@
 #include "stores/redis/redis.h"
 
 #include "stores/redis/rdb_crc.h"
+#include "stores/redis/rdb_grammar.h"
 
 #include <endian.h>
 #include <inttypes.h>
@@ -17,7 +18,6 @@
 /* Answers are read at the latest when so many are owed, or so many bytes were sent. */
 #define OWED_MAX 128
 #define SENT_MAX (4u << 20)
-#define OP_FUNCTION 245
 #define DATABASES_USUAL 16
 
 struct stage {
@@ -137,7 +137,7 @@ static int on_key(void *ctx, const struct bak_rdb_key *key, struct bak_error *er
 	l->until_ms = key->expires_ms;
 	l->db = key->db;
 	if (l->is_function) {
-		const uint8_t op = OP_FUNCTION;
+		const uint8_t op = BAK_RDB_OP_FUNCTION;
 
 		l->wanted = !l->from;
 		if (l->wanted && bak_buf_append(&l->functions, &op, 1) < 0)

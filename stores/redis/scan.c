@@ -8,6 +8,7 @@
 #include "engine/base/hash.h"
 #include "engine/base/place_set.h"
 #include "stores/redis/rdb_crc.h"
+#include "stores/redis/rdb_grammar.h"
 
 #include <endian.h>
 #include <inttypes.h>
@@ -20,10 +21,6 @@
 #define SCAN_COUNT "1000"
 /* RDB version and CRC behind a DUMP payload. */
 #define FOOTER_LEN 10
-#define OP_EXPIRE_MS 252
-#define OP_SELECT 254
-#define OP_AUX 250
-#define OP_END 255
 
 struct scan {
 	struct bak_redis_conn *conn;
@@ -63,7 +60,7 @@ static int put_string(struct scan *s, const void *p, size_t len, struct bak_erro
 
 static int put_aux(struct scan *s, const char *name, const char *value, struct bak_error *err)
 {
-	const uint8_t op = OP_AUX;
+	const uint8_t op = BAK_RDB_OP_AUX;
 
 	if (put(s, &op, 1, err) < 0 || put_string(s, name, strlen(name), err) < 0)
 		return -1;
@@ -102,7 +99,7 @@ static int check_version(struct scan *s, const redisReply *dump, struct bak_erro
 static int put_key(struct scan *s, const redisReply *key, const redisReply *dump, int64_t until_ms,
 		   struct bak_error *err)
 {
-	const uint8_t select = OP_SELECT;
+	const uint8_t select = BAK_RDB_OP_SELECT;
 
 	if (check_version(s, dump, err) < 0)
 		return -1;
@@ -112,7 +109,7 @@ static int put_key(struct scan *s, const redisReply *key, const redisReply *dump
 		s->selected = true;
 	}
 	if (until_ms >= 0) {
-		uint8_t bytes[9] = {OP_EXPIRE_MS};
+		uint8_t bytes[9] = {BAK_RDB_OP_EXPIRE_MS};
 		uint64_t little = htole64((uint64_t)until_ms);
 
 		memcpy(bytes + 1, &little, 8);
@@ -269,7 +266,7 @@ static int put_functions(struct scan *s, struct bak_error *err)
 
 static int put_end(struct scan *s, struct bak_error *err)
 {
-	const uint8_t end = OP_END;
+	const uint8_t end = BAK_RDB_OP_END;
 
 	/* Nothing was there to say which version: any server reads the oldest. */
 	if ((!s->version && put_head(s, 9, err) < 0) || put(s, &end, 1, err) < 0)
