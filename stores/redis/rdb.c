@@ -77,6 +77,36 @@ const struct bak_rdb_stats *bak_rdb_stats(const struct bak_rdb *rdb)
 	return &rdb->stats;
 }
 
+/* --- telling of parts --- */
+
+static enum bak_rdb_part part_of(const struct bak_rdb *rdb)
+{
+	if (rdb->phase == PHASE_HEAD)
+		return BAK_RDB_PART_SERVER;
+	switch (rdb->type) {
+	case BAK_RDB_OP_AUX:
+	case BAK_RDB_OP_MODULE_AUX:
+	case BAK_RDB_OP_FUNCTION:
+		return BAK_RDB_PART_SERVER;
+	case BAK_RDB_OP_SELECT:
+		return BAK_RDB_PART_SELECT;
+	case BAK_RDB_OP_END:
+		return BAK_RDB_PART_END;
+	}
+	return BAK_RDB_PART_DB;
+}
+
+static int tell_part(struct bak_rdb *rdb, struct bak_rdb_window *w, struct bak_error *err)
+{
+	const uint8_t *from = w->part;
+
+	w->part = w->p;
+	if (from == w->p || !rdb->events.part)
+		return 0;
+	return rdb->events.part(rdb->events.ctx, part_of(rdb), rdb->db, from, (size_t)(w->p - from),
+				err);
+}
+
 /* --- records --- */
 
 static int head_of(struct bak_rdb *rdb, struct bak_rdb_window *w, struct bak_error *err)
@@ -99,6 +129,8 @@ static int head_of(struct bak_rdb *rdb, struct bak_rdb_window *w, struct bak_err
 				     "RDB version %u is too old: it has no checksum",
 				     rdb->stats.version);
 	w->p += 9;
+	if (tell_part(rdb, w, err) < 0)
+		return -1;
 	rdb->phase = PHASE_RECORD;
 	return BAK_RDB_DONE;
 }
@@ -233,6 +265,8 @@ static int tell_value(struct bak_rdb *rdb, struct bak_rdb_window *w, struct bak_
 
 static int end_record(struct bak_rdb *rdb, struct bak_rdb_window *w, struct bak_error *err)
 {
+	if (tell_part(rdb, w, err) < 0)
+		return -1;
 	rdb->phase = PHASE_RECORD;
 	if (rdb->is_value) {
 		if (tell_value(rdb, w, err) < 0)
@@ -310,10 +344,10 @@ static int run(struct bak_rdb *rdb, struct bak_rdb_window *w, struct bak_error *
 {
 	int rc;
 
-	w->value = w->p;
+	w->value = w->part = w->p;
 	while ((rc = run_phase(rdb, w, err)) == BAK_RDB_DONE)
 		;
-	return rc < 0 ? -1 : tell_value(rdb, w, err);
+	return rc < 0 || tell_value(rdb, w, err) < 0 ? -1 : tell_part(rdb, w, err);
 }
 
 /* --- feeding --- */

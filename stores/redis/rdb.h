@@ -65,6 +65,14 @@ struct bak_rdb_key {
 	size_t name_len;
 };
 
+/* What a stretch of the file belongs to. */
+enum bak_rdb_part {
+	BAK_RDB_PART_SERVER, /* the head, what the server says of itself, functions, modules' own */
+	BAK_RDB_PART_SELECT, /* which database comes */
+	BAK_RDB_PART_DB,     /* a database's: keys, and hints at how many there are */
+	BAK_RDB_PART_END,    /* the byte 255 and the checksum */
+};
+
 /* Told in the order of the file. Each may be NULL; -1 ends the parsing. */
 struct bak_rdb_events {
 	void *ctx;
@@ -72,6 +80,9 @@ struct bak_rdb_events {
 	/* The value's bytes as they stand in the file, in pieces; between key and key_end. */
 	int (*value)(void *ctx, const void *p, size_t len, struct bak_error *err);
 	int (*key_end)(void *ctx, struct bak_error *err);
+	/* All bytes of the file, in pieces; what a record is of is the same for all its pieces. */
+	int (*part)(void *ctx, enum bak_rdb_part part, uint64_t db, const void *p, size_t len,
+		    struct bak_error *err);
 };
 
 struct bak_rdb;

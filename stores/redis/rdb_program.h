@@ -28,6 +28,7 @@ struct bak_rdb_window {
 	uint64_t base; /* offset in the file of begin */
 	const uint8_t *begin;
 	const uint8_t *value; /* where the value's bytes begin that nobody was told of */
+	const uint8_t *part;  /* and a record's */
 };
 
 static inline size_t bak_rdb_room(const struct bak_rdb_window *w)

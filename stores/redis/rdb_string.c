@@ -55,6 +55,23 @@ int bak_rdb_length_at(const uint8_t *p, size_t n, uint64_t *out)
 	return used > 0 && special ? -1 : used;
 }
 
+size_t bak_rdb_length_put(uint8_t out[BAK_RDB_LENGTH_MAX], uint64_t n)
+{
+	uint64_t big = htobe64(n);
+
+	if (n < 1 << 14) {
+		bool one = n < 1 << 6;
+
+		out[0] = (uint8_t)(one ? n : 0x40 | n >> 8);
+		out[1] = (uint8_t)n;
+		return one ? 1 : 2;
+	}
+	size_t bytes = n <= UINT32_MAX ? 4 : 8;
+	out[0] = bytes == 4 ? 0x80 : 0x81;
+	memcpy(out + 1, (const uint8_t *)&big + 8 - bytes, bytes);
+	return 1 + bytes;
+}
+
 int bak_rdb_string_at(const uint8_t *p, size_t n, struct bak_rdb_string *out)
 {
 	bool special = false;

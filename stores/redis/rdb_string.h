@@ -25,6 +25,10 @@ struct bak_rdb_string {
 int bak_rdb_length_at(const uint8_t *p, size_t n, uint64_t *out);
 int bak_rdb_string_at(const uint8_t *p, size_t n, struct bak_rdb_string *out);
 
+/* Writes a length as servers do; how many bytes it takes. */
+#define BAK_RDB_LENGTH_MAX 9
+size_t bak_rdb_length_put(uint8_t out[BAK_RDB_LENGTH_MAX], uint64_t n);
+
 /* Of at most 8 bytes. */
 int64_t bak_rdb_little_endian(const uint8_t *p, size_t n);
 

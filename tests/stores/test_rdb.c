@@ -2,6 +2,7 @@
  * damaged or of another time. Files of real servers are in the scripts. */
 #include "stores/redis/rdb.h"
 #include "stores/redis/rdb_crc.h"
+#include "stores/redis/rdb_filter.h"
 #include "stores/redis/rdb_proof.h"
 #include "stores/redis/rdb_string.h"
 
@@ -364,6 +365,90 @@ static void test_claims(void **state)
 	assert_non_null(strstr(err.msg, "cut off"));
 }
 
+/* --- some databases --- */
+
+struct wanted {
+	uint64_t from, to; /* databases, [from, to) */
+	struct file out;
+};
+
+static bool wants(void *ctx, uint64_t db)
+{
+	const struct wanted *wanted = ctx;
+
+	return db >= wanted->from && db < wanted->to;
+}
+
+static int take(void *ctx, const void *p, size_t len, struct bak_error *err)
+{
+	struct wanted *wanted = ctx;
+
+	(void)err;
+	put(&wanted->out, p, len);
+	return 0;
+}
+
+static int filter(const struct file *in, size_t piece, struct wanted *wanted, struct bak_error *err)
+{
+	const struct bak_rdb_filter_conf conf = {.ctx = wanted, .wants = wants, .take = take};
+	struct bak_rdb_filter *f;
+	int rc = bak_rdb_filter_new(&conf, &f, err);
+
+	wanted->out.len = 0;
+	for (size_t at = 0; rc == 0 && at < in->len; at += piece)
+		rc = bak_rdb_filter_feed(f, in->p + at, in->len - at < piece ? in->len - at : piece,
+					 err);
+	if (rc == 0)
+		rc = bak_rdb_filter_end(f, err);
+	bak_rdb_filter_free(f);
+	return rc;
+}
+
+/* All of them: the very same file; one: as a server would have written it with that one alone. */
+static void test_filter(void **state)
+{
+	struct file all = {.len = 0}, one = {.len = 0};
+	struct wanted wanted = {.from = 0, .to = UINT64_MAX};
+	struct bak_error err = BAK_ERROR_INIT;
+
+	(void)state;
+	PUT(&all, "REDIS0010\xfa\x01"
+		  "a\x01"
+		  "b\xf5\x04"
+		  "code");
+	put(&one, all.p, all.len);
+	PUT(&all, "\xfe\x00\xfb\x01\x00\x00\x01k\x03one\xfe\x05\xfb\x01\x01");
+	PUT(&one, "\xfe\x44\x00\xfb\x02\x00\xf8\x09\x00\x01k\x05three\x00\x01l\x04"
+		  "four");
+	PUT(&all, "\xfc"
+		  "12345678\x00\x01k\x03two");
+	PUT(&all, "\xfe\x44\x00\xfb\x02\x00\xf8\x09\x00\x01k\x05three\x00\x01l\x04"
+		  "four");
+	PUT(&all, "\xf7\x01\x02\x02\x00");
+	PUT(&one, "\xf7\x01\x02\x02\x00");
+	seal(&all);
+	seal(&one);
+	for (size_t piece = 1; piece < 80; piece++) {
+		wanted.from = 0;
+		assert_int_equal(filter(&all, piece, &wanted, &err), 0);
+		assert_int_equal(wanted.out.len, all.len);
+		assert_memory_equal(wanted.out.p, all.p, all.len);
+		wanted.from = 1024;
+		assert_int_equal(filter(&all, piece, &wanted, &err), 0);
+		assert_int_equal(wanted.out.len, one.len);
+		assert_memory_equal(wanted.out.p, one.p, one.len);
+		/* What comes in must be whole, also where nobody wants it. */
+		all.p[45] ^= 1;
+		assert_int_equal(filter(&all, piece, &wanted, &err), -1);
+		all.p[45] ^= 1;
+	}
+	struct file unknown = {.len = 0};
+	PUT(&unknown, "REDIS0099\xfe\x00\x1dkey");
+	seal(&unknown);
+	assert_int_equal(filter(&unknown, 7, &wanted, &err), -1);
+	assert_int_equal(err.code, BAK_UNSUPPORTED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -371,6 +456,7 @@ int main(void)
 		cmocka_unit_test(test_lzf),      cmocka_unit_test(test_every_type),
 		cmocka_unit_test(test_names),    cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_versions), cmocka_unit_test(test_claims),
+		cmocka_unit_test(test_filter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
