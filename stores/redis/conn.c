@@ -338,6 +338,10 @@ static const struct hint {
 	{"OOM", BAK_NO_SPACE, "its maxmemory is too small for the data"},
 	{"MASTERDOWN", BAK_UNAVAILABLE, "it is a replica that lost its primary"},
 	{"NOMASTERLINK", BAK_UNAVAILABLE, "it is a replica that lost its primary"},
+	{"MOVED", BAK_UNAVAILABLE, "the cluster moves slots meanwhile, try again"},
+	{"ASK", BAK_UNAVAILABLE, "the cluster moves slots meanwhile, try again"},
+	{"TRYAGAIN", BAK_UNAVAILABLE, "the cluster moves slots meanwhile, try again"},
+	{"CLUSTERDOWN", BAK_UNAVAILABLE, "the cluster lacks nodes"},
 	{"READONLY", BAK_REFUSED, "it is a replica: name its primary"},
 };
 

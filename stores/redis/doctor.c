@@ -1,5 +1,5 @@
 /* What is or will be wrong with a Redis or Valkey server. */
-#include "stores/redis/redis.h"
+#include "stores/redis/restore.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -118,6 +118,8 @@ int bak_redis_doctor(struct bak_redis *redis, const struct bak_checkup *checkup,
 	check_persistence(redis->conn, checkup);
 	if (checkup->quick)
 		return 0;
+	if (!info.cluster && bak_redis_tell_leftovers(redis, checkup))
+		info.replica = false;
 	check_role(&info, checkup);
 	for (size_t i = 0; i < sizeof rights / sizeof *rights; i++)
 		check_right(redis->conn, checkup, &rights[i]);

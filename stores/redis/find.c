@@ -95,33 +95,64 @@ static int node_address(const struct bak_redis *redis, const char *text,
 	return out->host ? 0 : bak_error_nomem(err);
 }
 
-/* "<id> <address> <flags> <master> <ping> <pong> <epoch> <link> <slot> <slot>-<slot> ..." Primaries
- * with slots are taken; one that failed means that data is missing. */
-static int take_node(struct bak_redis *redis, char *line, struct bak_redis_nodes *out,
-		     struct bak_error *err)
+/* "5", "0-5460", or "[5->-<id>]" for one that moves. */
+static int take_slots(struct bak_redis_nodes *out, const char *word, struct bak_error *err)
 {
-	char *words[9] = {NULL}, *save = NULL;
-	struct bak_redis_node node;
+	char *end;
+	unsigned long first, last;
 
-	for (size_t i = 0; i < 9; i++)
-		words[i] = strtok_r(i ? NULL : line, " ", &save);
-	/* Without slots of its own; "[" begins slots on the move. */
-	if (!words[8] || *words[8] == '[' || !strstr(words[2], "master"))
+	if (*word == '[')
 		return 0;
-	if (strstr(words[2], "fail"))
-		return bak_error_set(err, BAK_UNAVAILABLE,
-				     "the cluster's node %s, with slots from %s on, has failed",
-				     words[1], words[8]);
-	if (node_address(redis, words[1], &node.address, err) < 0)
+	first = last = strtoul(word, &end, 10);
+	if (*end == '-')
+		last = strtoul(end + 1, &end, 10);
+	if (*end || end == word || first > last || last >= BAK_REDIS_SLOTS)
+		return bak_error_set(err, BAK_UNAVAILABLE, "CLUSTER NODES makes no sense");
+	for (unsigned long slot = first; slot <= last; slot++)
+		out->owner[slot] = (uint16_t)out->n;
+	return 0;
+}
+
+static int add_node(struct bak_redis *redis, const char *address, const char *slots,
+		    struct bak_redis_nodes *out, struct bak_error *err)
+{
+	struct bak_redis_node node = {.first_slot = (unsigned)strtoul(slots, NULL, 10)};
+
+	if (node_address(redis, address, &node.address, err) < 0)
 		return -1;
-	node.first_slot = (unsigned)strtoul(words[8], NULL, 10);
 	struct bak_redis_node *nodes = realloc(out->nodes, (out->n + 1) * sizeof *nodes);
 	if (!nodes) {
 		bak_redis_address_release(&node.address);
 		return bak_error_nomem(err);
 	}
 	out->nodes = nodes;
-	nodes[out->n++] = node;
+	node.number = ++out->n;
+	nodes[node.number - 1] = node;
+	return 0;
+}
+
+/* "<id> <address> <flags> <master> <ping> <pong> <epoch> <link> <slot> <slot>-<slot> ..." Primaries
+ * with slots are taken; one that failed means that data is missing. */
+static int take_node(struct bak_redis *redis, char *line, struct bak_redis_nodes *out,
+		     struct bak_error *err)
+{
+	char *words[9] = {NULL}, *save = NULL;
+
+	for (size_t i = 0; i < 9; i++)
+		words[i] = strtok_r(i ? NULL : line, " ", &save);
+	/* Without slots of its own. */
+	if (!words[8] || *words[8] == '[' || !strstr(words[2], "master"))
+		return 0;
+	if (strstr(words[2], "fail"))
+		return bak_error_set(err, BAK_UNAVAILABLE,
+				     "the cluster's node %s, with slots from %s on, has failed",
+				     words[1], words[8]);
+	if (add_node(redis, words[1], words[8], out, err) < 0)
+		return -1;
+	for (char *word = words[8]; word; word = strtok_r(NULL, " ", &save)) {
+		if (take_slots(out, word, err) < 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -147,6 +178,16 @@ int bak_redis_nodes(struct bak_redis *redis, struct bak_redis_nodes *out, struct
 	if (rc == 0)
 		qsort(out->nodes, out->n, sizeof *out->nodes, by_slot);
 	return rc;
+}
+
+int bak_redis_moves_slots(struct bak_redis_conn *conn, bool *out, struct bak_error *err)
+{
+	BAK_AUTO(bak_redis_free_reply) redisReply *reply = NULL;
+
+	if (bak_redis_do(conn, &reply, err, "CLUSTER", "NODES", NULL) < 0)
+		return -1;
+	*out = reply->type == REDIS_REPLY_STRING && strstr(reply->str, " [");
+	return 0;
 }
 
 void bak_redis_nodes_release(struct bak_redis_nodes *nodes)

@@ -3,9 +3,9 @@
  *
  * Consistency: the moment of the server's fork, all databases; in a cluster one for each node.
  */
-#include "stores/redis/redis.h"
 #include "stores/drivers.h"
 #include "stores/redis/rdb_proof.h"
+#include "stores/redis/restore.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -49,6 +49,9 @@ static const struct bak_store_option redis_options[] = {
 	 .kind = BAK_OPTION_TEXT,
 	 .fallback = "mymaster",
 	 .help = "what the sentinels call it"},
+	{.name = "databases",
+	 .kind = BAK_OPTION_LIST,
+	 .help = "number of a database to save and restore; default: all"},
 	{.name = "method",
 	 .kind = BAK_OPTION_CHOICE,
 	 .choices = "auto|replication|bgsave|scan",
@@ -89,6 +92,18 @@ static void redis_close(void *store)
 	free(redis);
 }
 
+static int check_databases(const struct bak_store_conf *conf, struct bak_error *err)
+{
+	const char *number;
+
+	for (size_t i = 0; (number = bak_store_get_item(conf, "databases", i)) != NULL; i++) {
+		if (!bak_redis_is_number(number))
+			return bak_error_set(err, BAK_USAGE, "databases: \"%s\" is not a number",
+					     number);
+	}
+	return 0;
+}
+
 static int redis_open(const struct bak_store_conf *conf, const struct bak_store_env *env,
 		      void **out_store, struct bak_error *err)
 {
@@ -100,7 +115,8 @@ static int redis_open(const struct bak_store_conf *conf, const struct bak_store_
 				    .env = env,
 				    .tls = bak_store_get_bool(conf, "tls"),
 				    .timeout_ms = bak_store_get_duration_ms(conf, "timeout")};
-	if (bak_redis_address_parse(bak_store_get(conf, "address"), &redis->address, &redis->tls,
+	if (check_databases(conf, err) < 0 ||
+	    bak_redis_address_parse(bak_store_get(conf, "address"), &redis->address, &redis->tls,
 				    err) < 0) {
 		redis_close(redis);
 		return -1;

@@ -1,14 +1,16 @@
 /*
  * The parts of the redis driver: a connection (conn.c, tls.c), what a server says of
- * itself (info.c), saving by replication or its data file (backup.c) or key by key
- * (scan.c), being the master that a target copies from (master.c), restoring
+ * itself (info.c), saving (backup.c) by replication (sync.c), its data file or key by key
+ * (scan.c) into a file of the snapshot (saver.c), being the master that a target copies from (master.c), restoring
  * (restore.c, load.c), rights and health (doctor.c). The driver is redis.c.
  */
 #ifndef BAK_STORES_REDIS_H
 #define BAK_STORES_REDIS_H
 
+#include "engine/base/hash.h"
+#include "engine/base/place_set.h"
 #include "stores/payload.h"
-#include "stores/redis/rdb.h"
+#include "stores/redis/rdb_filter.h"
 #include "stores/stores.h"
 
 #include <hiredis/hiredis.h>
@@ -140,15 +142,20 @@ const char *bak_redis_writers_of(bool valkey_head, unsigned version);
 /* The store's own connection, made when it is not there or has failed; sentinels are asked where it leads. */
 int bak_redis_need(struct bak_redis *redis, struct bak_error *err);
 /* A cluster's primaries, by their first slot. */
+#define BAK_REDIS_SLOTS 16384
 struct bak_redis_nodes {
 	size_t n;
 	struct bak_redis_node {
 		struct bak_redis_address address;
 		unsigned first_slot;
+		size_t number; /* 1 to n */
 	} * nodes;
+	uint16_t owner[BAK_REDIS_SLOTS]; /* of each slot, the node's number; 0: nobody */
 };
 int bak_redis_nodes(struct bak_redis *redis, struct bak_redis_nodes *out, struct bak_error *err);
 void bak_redis_nodes_release(struct bak_redis_nodes *nodes);
+/* Whether slots move to or from that node. No other one knows it. */
+int bak_redis_moves_slots(struct bak_redis_conn *conn, bool *out, struct bak_error *err);
 
 /* --- backup.c --- */
 
@@ -161,14 +168,34 @@ int bak_redis_import(struct bak_redis *redis, const char *path, struct bak_write
 /* Has the server write its own data file, and waits for that. */
 int bak_redis_save_file(struct bak_redis_conn *conn, const struct bak_store_env *env,
 			struct bak_error *err);
-/* One RDB file on its way into a snapshot, checked and counted. */
+
+/* --- saver.c --- */
+
+/* By the option `databases`. */
+bool bak_redis_wants_db(const struct bak_redis *redis, uint64_t db);
+/* One RDB file on its way into a snapshot. Set redis, writer and whole; the rest is zero. */
 struct bak_redis_saver {
 	const struct bak_redis *redis;
 	struct bak_writer *writer;
-	struct bak_rdb *rdb;
+	bool whole;          /* whatever the option says */
+	struct bak_rdb *rdb; /* of what is stored */
+	struct bak_rdb_filter *filter;
 };
+int bak_redis_saver_begin(struct bak_redis_saver *saver, const char *name, struct bak_error *err);
 int bak_redis_saver_feed(struct bak_redis_saver *saver, const void *p, size_t len,
 			 struct bak_error *err);
+/* Only what is whole comes to its end. */
+int bak_redis_saver_end(struct bak_redis_saver *saver, struct bak_error *err);
+/* For the manifest. */
+int bak_redis_saver_note(const struct bak_redis_saver *saver, json_t *facts, const char *name,
+			 struct bak_error *err);
+void bak_redis_saver_release(struct bak_redis_saver *saver);
+
+/* --- sync.c --- */
+
+/* 1 done; 0 the server will not (err), and nothing was fed; -1. */
+int bak_redis_sync(struct bak_redis_conn *conn, struct bak_redis_saver *saver,
+		   struct bak_error *err);
 
 /* --- scan.c --- */
 
@@ -194,22 +221,22 @@ int bak_redis_master_send(struct bak_redis_master *master, const void *p, size_t
 /* Takes what the target says, keeps the link alive, waits at most ms. -1: it has given up. */
 int bak_redis_master_tend(struct bak_redis_master *master, int ms, struct bak_error *err);
 
-/* --- restore.c, load.c --- */
+/* What SCAN answers: a cursor and keys. */
+bool bak_redis_is_page(const redisReply *reply);
 
-int bak_redis_restore(struct bak_redis *redis, const struct bak_restore_from *from, json_t *state,
-		      struct bak_error *err);
-/* Which keys, by the wishes key, db and key-type: of each kind that is given one must match. */
-int bak_redis_choice_check(const struct bak_restore_from *from, struct bak_error *err);
-bool bak_redis_choice_takes(const struct bak_restore_from *from, const struct bak_rdb_key *key);
+/* --- keyset.c --- */
 
-/* Through RESTORE: into unused databases that are then exchanged (all), or key by key in place
- * (some). stats: of the file. */
-int bak_redis_load_all(struct bak_redis *redis, const struct bak_redis_info *info,
-		       struct bak_payload_reader *file, const struct bak_rdb_stats *stats,
-		       json_t *state, struct bak_error *err);
-int bak_redis_load_some(struct bak_redis *redis, const struct bak_rdb_stats *stats,
-			struct bak_payload_reader *file, const struct bak_restore_from *from,
-			struct bak_error *err);
+/* Keys that were seen, by a hash: about 50 bytes each. */
+struct bak_redis_keyset {
+	struct bak_place_set places;
+	struct bak_sha256 sha;
+};
+int bak_redis_keyset_init(struct bak_redis_keyset *set, struct bak_error *err);
+/* 1 it is new, 0 not, -1. */
+int bak_redis_keyset_add(struct bak_redis_keyset *set, uint64_t db, const void *name, size_t len,
+			 struct bak_error *err);
+bool bak_redis_keyset_has(struct bak_redis_keyset *set, uint64_t db, const void *name, size_t len);
+void bak_redis_keyset_release(struct bak_redis_keyset *set);
 
 /* --- doctor.c --- */
 

@@ -5,8 +5,6 @@
  */
 #include "stores/redis/redis.h"
 
-#include "engine/base/hash.h"
-#include "engine/base/place_set.h"
 #include "stores/redis/rdb_crc.h"
 #include "stores/redis/rdb_grammar.h"
 
@@ -32,8 +30,7 @@ struct scan {
 	uint64_t db;
 	bool selected; /* the database is named in the file */
 	/* SCAN may name a key twice, and a file must not hold it twice. */
-	struct bak_place_set seen;
-	struct bak_sha256 sha;
+	struct bak_redis_keyset seen;
 };
 
 /* --- writing RDB --- */
@@ -46,11 +43,9 @@ static int put(struct scan *s, const void *p, size_t len, struct bak_error *err)
 
 static int put_length(struct scan *s, uint64_t n, struct bak_error *err)
 {
-	uint8_t bytes[9] = {n < 64 ? (uint8_t)n : 0x81};
-	uint64_t big = htobe64(n);
+	uint8_t bytes[BAK_RDB_LENGTH_MAX];
 
-	memcpy(bytes + 1, &big, 8);
-	return put(s, bytes, n < 64 ? 1 : 9, err);
+	return put(s, bytes, bak_rdb_length_put(bytes, n), err);
 }
 
 static int put_string(struct scan *s, const void *p, size_t len, struct bak_error *err)
@@ -124,23 +119,6 @@ static int put_key(struct scan *s, const redisReply *key, const redisReply *dump
 
 /* --- keys --- */
 
-/* 1 it is the first time, 0 not, -1. */
-static int is_new(struct scan *s, const redisReply *key, struct bak_error *err)
-{
-	uint8_t digest[BAK_SHA256_LEN];
-	struct bak_place place;
-	int rc;
-
-	bak_sha256_begin(&s->sha);
-	bak_sha256_update(&s->sha, &s->db, sizeof s->db);
-	bak_sha256_update(&s->sha, key->str, key->len);
-	bak_sha256_final(&s->sha, digest);
-	memset(&place, 0, sizeof place);
-	memcpy(&place, digest, sizeof place);
-	rc = bak_place_set_add(&s->seen, &place);
-	return rc < 0 ? bak_error_nomem(err) : rc;
-}
-
 static int ask_for(struct scan *s, const redisReply *key, struct bak_error *err)
 {
 	const char *dump[] = {"DUMP", key->str};
@@ -184,7 +162,10 @@ static int take_batch(struct scan *s, redisReply **keys, size_t n, struct bak_er
 	size_t n_fresh = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		int rc = keys[i]->type == REDIS_REPLY_STRING ? is_new(s, keys[i], err) : 0;
+		int rc = keys[i]->type == REDIS_REPLY_STRING
+				 ? bak_redis_keyset_add(&s->seen, s->db, keys[i]->str, keys[i]->len,
+							err)
+				 : 0;
 
 		if (rc < 0 || (rc > 0 && ask_for(s, keys[i], err) < 0))
 			return -1;
@@ -209,6 +190,13 @@ static int take_page(struct scan *s, const redisReply *keys, struct bak_error *e
 	return 0;
 }
 
+bool bak_redis_is_page(const redisReply *reply)
+{
+	return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+	       reply->element[0]->type == REDIS_REPLY_STRING &&
+	       reply->element[1]->type == REDIS_REPLY_ARRAY;
+}
+
 static int scan_db(struct scan *s, uint64_t db, struct bak_error *err)
 {
 	BAK_AUTO(bak_redis_free_reply) redisReply *selected = NULL;
@@ -225,9 +213,7 @@ static int scan_db(struct scan *s, uint64_t db, struct bak_error *err)
 		if (bak_redis_do(s->conn, &page, err, "SCAN", cursor, "COUNT", SCAN_COUNT, NULL) <
 		    0)
 			return -1;
-		if (page->type != REDIS_REPLY_ARRAY || page->elements != 2 ||
-		    page->element[0]->type != REDIS_REPLY_STRING ||
-		    page->element[1]->type != REDIS_REPLY_ARRAY)
+		if (!bak_redis_is_page(page))
 			return bak_error_set(err, BAK_UNAVAILABLE,
 					     "SCAN: the answer makes no sense");
 		snprintf(cursor, sizeof cursor, "%s", page->element[0]->str);
@@ -282,8 +268,10 @@ static int scan_all(struct scan *s, struct bak_error *err)
 
 	if (rc == 0)
 		rc = put_functions(s, err);
-	for (size_t i = 0; rc == 0 && i < dbs.n; i++)
-		rc = scan_db(s, dbs.dbs[i].number, err);
+	for (size_t i = 0; rc == 0 && i < dbs.n; i++) {
+		if (s->saver->whole || bak_redis_wants_db(s->saver->redis, dbs.dbs[i].number))
+			rc = scan_db(s, dbs.dbs[i].number, err);
+	}
 	bak_redis_keyspace_release(&dbs);
 	return rc == 0 ? put_end(s, err) : -1;
 }
@@ -300,11 +288,10 @@ int bak_redis_scan(struct bak_redis_conn *conn, const struct bak_redis_info *inf
 	s->info = info;
 	s->saver = saver;
 	s->absolute = info->major >= 7;
-	rc = bak_sha256_init(&s->sha, err);
+	rc = bak_redis_keyset_init(&s->seen, err);
 	if (rc == 0)
 		rc = scan_all(s, err);
-	bak_sha256_release(&s->sha);
-	bak_place_set_release(&s->seen);
+	bak_redis_keyset_release(&s->seen);
 	free(s);
 	return rc;
 }

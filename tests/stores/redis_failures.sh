@@ -123,17 +123,68 @@ grep -q 'live: ' err || fail "$(cat err)"
 start_again
 same
 
-# --- we are killed while it loads: it keeps what it had, and says whose replica it is
-redis s-live config set key-load-delay 50000 >/dev/null
-bakfs restore live@latest --yes >out 2>err </dev/null &
+# --- we are killed while it loads: it keeps what it had, and the next one lets it go
+settings()
+{
+	redis s-live config get 'repl-diskless-load'
+	redis s-live config get 'masteruser'
+	redis s-live config get 'tls-replication'
+	redis s-live info replication | grep role
+}
+redis s-live config set masteruser 'some one' >/dev/null
+settings >settings
+kill_in_load()
+{
+	redis s-live config set key-load-delay 50000 >/dev/null
+	bakfs restore live@latest --yes >out 2>err </dev/null &
+	restore=$!
+	await $restore async_loading:1
+	kill -9 $restore
+	wait $restore 2>/dev/null || true
+	redis s-live config set key-load-delay 0 >/dev/null
+	while [[ $(redis s-live info replication) != *master_sync_in_progress:0* ]]; do :; done
+	same
+	[[ $(redis s-live set a b) == READONLY* ]] || fail "it takes writes"
+}
+kill_in_load
+expect 1 'a restore that was killed left the server a replica of 127.0.0.1:[0-9]*, so it takes no writes' \
+	bakfs doctor live
+expect 3 'a restore that was killed had left the server a replica of .* it is its own primary again' \
+	bakfs backup live
+settings | diff settings - || fail "settings"
+same
+expect 0 'live: well' bakfs doctor live
+kill_in_load
+expect 3 'it is its own primary again' bakfs restore live@latest --yes
+settings | diff settings - || fail "settings"
+same
+redis s-live config set masteruser '' >/dev/null
+# One that nobody of us made a replica is left alone.
+redis s-live replicaof 127.0.0.1 1 >/dev/null
+expect 1 'replica that lost its primary' bakfs backup one-way
+is "$(redis s-live info replication | grep -c role:slave)" 1
+redis s-live replicaof no one >/dev/null
+
+# --- we are killed while keys are put beside the old ones: those are found and removed. What stands
+# between lets only the first of them through
+python3 "$TESTS/servers/redis_proxy.py" "$work/between" "$work/s-live/sock" 20000 &
+proxy=$!
+while [ ! -S between ]; do kill -0 $proxy || fail "no proxy"; done
+sed "s:$work/s-live/sock:$work/between:" bakfs.conf >between.conf
+bakfs --config between.conf restore commands@latest --yes --no-safety >out 2>err </dev/null &
 restore=$!
-await $restore async_loading:1
+while [ "$(redis s-live -n 15 dbsize)" = 0 ] || [ "$(redis s-live -n 15 randomkey)" = bakfs-restore ]; do
+	kill -0 $restore 2>/dev/null || fail "it ended: $(cat out err)"
+done
+expect 0 'live: well' bakfs doctor live
 kill -9 $restore
 wait $restore 2>/dev/null || true
-redis s-live config set key-load-delay 0 >/dev/null
-while [[ $(redis s-live replicaof no one) == LOADING* ]]; do :; done
+while [[ $(redis s-live client list) == *bakfs-restore* ]]; do :; done
+kill $proxy
+expect 3 'database 15 is what a restore that was killed had brought so far' bakfs doctor live
+expect 3 'database 15 had what a restore that was killed left there, and was emptied' \
+	bakfs backup live
 same
-redis s-live config set repl-diskless-load disabled >/dev/null
 
 # --- too little memory: seen beforehand, and met on the way
 redis s-live config set maxmemory 1500000 >/dev/null

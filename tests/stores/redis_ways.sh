@@ -1,5 +1,5 @@
 #!/bin/bash
-# The ways to a Redis server: TLS, a cluster, sentinels, commands that were renamed; and what it is
+# The ways to a Redis server: TLS, sentinels, commands that were renamed; and what it is
 # when it is no Redis server, by a peer that says so.
 set -euo pipefail
 . "$TESTS/servers/redis.sh"
@@ -67,36 +67,6 @@ expect 3 'not on its disk' bakfs restore managed@latest --yes
 redis_digest s-managed | diff want - >diff || fail "managed: $(head -3 diff)"
 is "$(redis s-managed -n 15 dbsize)" 0
 redis_kill s-managed
-
-# --- a cluster: each primary, in one snapshot
-nodes=()
-for node in 1 2 3; do
-	redis_tcp 7.0 s-$node 'cluster-enabled yes' || fail "no node"
-	nodes+=("127.0.0.1:$(cat s-$node/port)")
-done
-redis-cli --cluster create "${nodes[@]}" --cluster-yes >cluster 2>&1 || fail "$(tail -3 cluster)"
-for node in 1 2 3; do
-	while [[ $(redis s-$node cluster info) != *cluster_state:ok* ]]; do
-		kill -0 "$(cat s-$node/pid)" || fail "no node"
-	done
-done
-for ((i = 0; i < 300; i++)); do echo "SET k$i $i"; done |
-	redis-cli -c -p "$(cat s-1/port)" >/dev/null
-cat >>bakfs.conf <<END
-[store cluster]
-type = redis
-address = ${nodes[1]}
-END
-expect 0 'cluster: snapshot .* 3 files' bakfs backup cluster
-bakfs show cluster@latest --json >out
-json '.snapshots[0].manifest.data.counts["db0 keys"]' 300
-bakfs restore cluster@latest --to out-cluster -q
-is "$(ls out-cluster | tr '\n' ' ')" 'slots-00000.rdb slots-05461.rdb slots-10923.rdb '
-for file in out-cluster/*; do redis-check-rdb "$file" >check || fail "$(tail -3 check)"; done
-expect 1 "the snapshot is a cluster's" bakfs restore cluster@latest --yes
-redis_kill s-2
-expect 1 'cluster: .*(no server listens|has failed)' bakfs backup cluster
-for node in 1 3; do redis_kill s-$node; done
 
 # --- sentinels say where it is, and it stays a primary while it is restored
 redis_tcp 7.0 s-primary || fail "no server"
