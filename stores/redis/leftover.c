@@ -35,8 +35,12 @@ static int set_mark(struct bak_redis_conn *conn, const struct bak_redis_settings
 static int read_settings(struct bak_redis_conn *conn, struct bak_redis_settings *out,
 			 struct bak_error *err)
 {
-	if (bak_redis_config_get(conn, "repl-diskless-load", &out->diskless, err) <= 0 ||
-	    bak_redis_config_get(conn, "masteruser", &out->user, err) < 0 ||
+	int rc = bak_redis_config_get(conn, "repl-diskless-load", &out->diskless, err);
+
+	if (rc == 0)
+		return bak_error_set(err, BAK_REFUSED,
+				     "the server does not let us read its settings (CONFIG GET)");
+	if (rc < 0 || bak_redis_config_get(conn, "masteruser", &out->user, err) < 0 ||
 	    bak_redis_config_get(conn, "tls-replication", &out->tls, err) < 0)
 		return -1;
 	if (out->tls && strcmp(out->tls, "yes") != 0) {

@@ -16,7 +16,7 @@
 /* Answers are read at the latest when so many are owed, or so many bytes were sent. */
 #define OWED_MAX 128
 #define SENT_MAX (4u << 20)
-/* Which redis function libraries may be in a snapshot: those from this version on. */
+/* The first major version with libraries of functions. */
 #define FIRST_WITH_FUNCTIONS 7
 
 /* --- a link --- */

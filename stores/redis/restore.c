@@ -11,6 +11,8 @@
 #include <string.h>
 
 #define LOOK_MS 100
+/* So often a failed rewrite may be found to be planned again. */
+#define REWRITE_LOOKS 30
 
 /* --- can that server take it --- */
 
@@ -58,33 +60,47 @@ static int check_target(struct bak_redis_restore *r, struct bak_error *err)
 
 /* --- on its disk --- */
 
-static int wait_rewritten(struct bak_redis_conn *conn, struct bak_error *err)
-{
-	for (;;) {
-		BAK_AUTO(bak_free_ptr) char *text = NULL;
-		char busy[16], planned[16], status[16];
+enum rewrite { REWRITE_DONE, REWRITE_UNDER_WAY, REWRITE_FAILED, REWRITE_TO_COME };
 
-		if (bak_redis_info_text(conn, "persistence", &text, err) < 0)
-			return -1;
-		bak_redis_field(text, "aof_rewrite_in_progress", busy, sizeof busy);
-		bak_redis_field(text, "aof_rewrite_scheduled", planned, sizeof planned);
-		if (strcmp(busy, "0") != 0 || strcmp(planned, "0") != 0) {
-			poll(NULL, 0, LOOK_MS);
-			continue;
-		}
-		bak_redis_field(text, "aof_last_bgrewrite_status", status, sizeof status);
-		if (strcmp(status, "ok") != 0)
-			return bak_error_set(
-				err, BAK_NO_SPACE,
-				"it could not rewrite its append-only file, see its log");
-		bak_redis_field(text, "aof_last_write_status", status, sizeof status);
-		if (strcmp(status, "err") != 0)
-			return 0;
-		return bak_error_set(err, BAK_NO_SPACE,
-				     "it could not write its append-only file, see its log");
-	}
+static int look_at_rewrite(struct bak_redis_conn *conn, enum rewrite *out, struct bak_error *err)
+{
+	BAK_AUTO(bak_free_ptr) char *text = NULL;
+	char busy[16], planned[16], last[16], written[16];
+
+	if (bak_redis_info_text(conn, "persistence", &text, err) < 0)
+		return -1;
+	bak_redis_field(text, "aof_rewrite_in_progress", busy, sizeof busy);
+	bak_redis_field(text, "aof_rewrite_scheduled", planned, sizeof planned);
+	bak_redis_field(text, "aof_last_bgrewrite_status", last, sizeof last);
+	bak_redis_field(text, "aof_last_write_status", written, sizeof written);
+	if (strcmp(busy, "0") != 0)
+		*out = REWRITE_UNDER_WAY;
+	else if (strcmp(planned, "0") != 0)
+		*out = strcmp(last, "ok") == 0 ? REWRITE_UNDER_WAY : REWRITE_TO_COME;
+	else
+		*out = strcmp(last, "ok") == 0 && strcmp(written, "err") != 0 ? REWRITE_DONE
+									      : REWRITE_FAILED;
+	return 0;
 }
 
+/* One that failed is tried again, but not for ever. */
+static int wait_rewritten(struct bak_redis_conn *conn, struct bak_error *err)
+{
+	for (int failed = 0; failed < REWRITE_LOOKS;) {
+		enum rewrite now;
+
+		if (look_at_rewrite(conn, &now, err) < 0)
+			return -1;
+		if (now == REWRITE_DONE)
+			return 0;
+		failed = now == REWRITE_FAILED ? REWRITE_LOOKS : failed + (now == REWRITE_TO_COME);
+		poll(NULL, 0, LOOK_MS);
+	}
+	return bak_error_set(err, BAK_NO_SPACE,
+			     "it could not rewrite its append-only file, see its log");
+}
+
+/* What is in memory is restored; that it is on the server's disk is told when it is not. */
 void bak_redis_persist(const struct bak_redis *redis, struct bak_redis_conn *conn, bool aof)
 {
 	struct bak_error err = BAK_ERROR_INIT;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A server that answers like Redis until it is asked for its data, and then goes wrong:
-SOCKET HOW. Serves until it is killed."""
+SOCKET HOW. HOW file:PATH: it does not go wrong, and that file is its data. Serves until it is
+killed."""
 import os
 import socket
 import sys
@@ -18,6 +19,9 @@ ANSWERS = {
     "type": b"$19\r\nREDIS0009\x77\xff12345678",
     "head": b"$many\r\n",
 }
+if how.startswith("file:"):
+    data = open(how[5:], "rb").read()
+    ANSWERS[how] = b"$%d\r\n" % len(data) + data
 
 
 def serve(connection):
