@@ -86,7 +86,7 @@ for i in range(keys):
     if kind < 4:
         do("SET", "k:%d" % i, text(10 + i % 50))
     elif kind == 4:
-        do("SET", "t:%d" % i, i, "PX", 864000000)
+        do("SET", "t:%d" % i, i, "PXAT", LATER + i % 1000 * 10000)
     elif kind == 5:
         do("HSET", "h:%d" % i, "id", i, "name", text(8))
     elif kind == 6:
