@@ -80,6 +80,11 @@ int bak_http_again(const struct bak_http *http, struct bak_http **out, struct ba
 	return make(http, http->secret, out, err);
 }
 
+void bak_http_is_known(struct bak_http *http)
+{
+	http->reached = true;
+}
+
 void bak_http_close(struct bak_http *http)
 {
 	if (!http)

@@ -68,6 +68,8 @@ int bak_http_open(const struct bak_store_conf *conf, const struct bak_store_env 
 		  struct bak_error *err);
 /* Another handle to the same server, for another thread. */
 int bak_http_again(const struct bak_http *http, struct bak_http **out, struct bak_error *err);
+/* The server has answered another handle before: a lost connection is worth another try. */
+void bak_http_is_known(struct bak_http *http);
 void bak_http_close(struct bak_http *http); /* NULL is fine */
 /* As configured, without a slash at its end; for messages. */
 const char *bak_http_url(const struct bak_http *http);
