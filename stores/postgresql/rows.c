@@ -147,6 +147,9 @@ int bak_pg_rows_begin(const struct bak_store_env *env, PGconn *conn,
 int bak_pg_rows_end(const struct bak_store_env *env, PGconn *conn, const struct bak_pg_names *later,
 		    struct bak_error *err)
 {
+	/* a table with checks that are still to come cannot be altered */
+	if (bak_pg_exec(env, conn, err, "SET CONSTRAINTS ALL IMMEDIATE") < 0)
+		return -1;
 	for (size_t i = 0; i < later->n; i++) {
 		if (bak_pg_exec(env, conn, err, "%s", later->v[i]) < 0)
 			return -1;

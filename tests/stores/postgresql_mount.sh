@@ -14,6 +14,10 @@ setup_repository <<-END
 	[store shop]
 	type = postgresql
 	uri = host=$work/pg user=postgres dbname=shop
+	[store forced]
+	type = postgresql
+	uri = host=$work/pg user=postgres dbname=shop
+	restore = force
 	[store server]
 	type = postgresql
 	mode = physical
@@ -35,10 +39,11 @@ spoil()
 	is "$(rows)" 10
 }
 # Once the job is over that a file or a touch started.
-result() # REGEX
+result() # REGEX [STORE]
 {
-	cat mnt/restore/shop/wait >result || fail "wait: $?"
-	grep -Eq "$1" result || fail "not \"$1\": $(cat result mnt/restore/shop/status mnt/restore/shop/log)"
+	local store=mnt/restore/${2-shop}
+	cat $store/wait >result || fail "wait: $?"
+	grep -Eq "$1" result || fail "not \"$1\": $(cat result $store/status $store/log)"
 }
 look shop >good
 expect 0 . bakfs backup
@@ -67,6 +72,17 @@ look shop | diff good - || fail "touch latest"
 touch mnt/restore/shop/rollback
 result '^done'
 is "$(rows)" 10
+
+# Connections are ended only where the store says so.
+psql -qc 'SELECT pg_sleep(600)' shop >/dev/null 2>&1 &
+until [ "$(psql -Atc "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'" postgres)" ]; do :; done
+touch mnt/restore/shop/latest
+result 'has 1 connection \(psql of postgres\)'
+is "$(rows)" 10
+touch mnt/restore/forced/latest
+result '^done' forced
+look shop | diff good - || fail "restore = force"
+spoil
 
 # By a copy of the dump, of one made elsewhere, and of SQL.
 pg_dump -Fc -f other.dump copy
@@ -120,4 +136,4 @@ done
 [ ! -e escaped ] || fail "a command in a dump was obeyed"
 look shop | diff good - || fail "after refused SQL"
 is "$(psql -Atc "SELECT count(*) FROM pg_database WHERE datname LIKE 'bakfs%'" postgres)" 0
-unmount_it 'restore of shop'
+unmount_it 'restore of (shop|forced)'

@@ -23,7 +23,12 @@ setup_repository <<-END
 	databases = shop
 	databases = second
 	jobs = 3
+	[store service]
+	type = postgresql
+	uri = service=theirs
 END
+printf '[theirs]\nhost=%s\nuser=postgres\ndbname=second\n' "$work/pg" >services
+export PGSERVICEFILE=$work/services
 look() # DATABASE: all of it, rows sorted
 {
 	pg_dump -s "$1" | grep -v '^.\(un\)\?restrict'
@@ -47,6 +52,11 @@ kept()
 
 # All databases of a run, several jobs at a time, and back together.
 expect 0 . bakfs backup
+ls_names()
+{
+	bakfs show "$1@latest" --json | jq -r '.snapshots[].manifest.data.databases[].file' | tr '\n' ' '
+}
+is "$(ls_names service)$(ls_names both)" 'second.dump second.dump shop.dump '
 sql 'DROP TABLE wide; DELETE FROM sales.log'
 sql 'DROP SCHEMA sales CASCADE' second
 look shop >shop.spoilt
