@@ -124,7 +124,7 @@ struct batch {
 /* 0 or a negative errno, as the kernel says it. */
 static int store(struct bak_fs *fs, uint64_t ino, const struct bak_inode *inode)
 {
-	struct bak_slices slices = BAK_SLICES_INIT;
+	struct bak_slices slices = {.in_order = true};
 	struct bak_error ignored = BAK_ERROR_INIT;
 	if (bak_read_slices(fs->source, &inode->content, inode->size, 0, inode->size, &slices,
 			    &ignored) < 0)

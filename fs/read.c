@@ -52,7 +52,8 @@ static int get_slices(struct bak_fs *fs, uint64_t ino, const struct bak_inode *i
 	    bak_recheck_range(&fs->recheck, fs->source, bak_repo_ring(fs->repo), inode, off, len,
 			      err) < 0)
 		return -1;
-	bak_prefetch_read(fs->prefetch, ino, &inode->content, inode->size, off, len);
+	out->in_order = bak_prefetch_read(fs->prefetch, ino, &inode->content, inode->size, off,
+					  len);
 	return bak_read_slices(fs->source, &inode->content, inode->size, off, len, out, err);
 }
 

@@ -6,12 +6,23 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+/* What was read to its end stays for this many bytes: several readers of one file come in any order,
+ * and who was left behind comes back. */
+#define SPENT_MAX (16u << 20)
+
 enum state { MAKING, READY, FAILED };
 
-/* Invariants: in the table unless `loose`; in the LRU list exactly when READY and in the table;
- * refs counts pins, and the maker and waiters of one being made. */
+/* Least recently used last. */
+struct list {
+	struct bak_pin *newest, *oldest;
+	size_t bytes;
+};
+
+/* Invariants: in the table unless `loose`; in a list exactly when READY and in the table; refs
+ * counts pins, and the maker and waiters of one being made. */
 struct bak_pin {
 	struct bak_cache *cache;
+	struct list *list;
 	struct bak_cache_key key;
 	struct bak_cache_value value;
 	enum state state;
@@ -25,9 +36,9 @@ struct bak_pin {
 struct bak_cache {
 	pthread_mutex_t lock; /* guards everything below and the pins' fields */
 	pthread_cond_t made;
-	size_t bound, bytes;
+	size_t bound, spent_bound;
+	struct list used, spent;
 	uint64_t hits, misses;
-	struct bak_pin *newest, *oldest;
 	size_t n, n_buckets; /* a power of two */
 	struct bak_pin **buckets;
 };
@@ -53,6 +64,7 @@ int bak_cache_new(size_t bound, struct bak_cache **out_cache, struct bak_error *
 	if (!cache)
 		return bak_error_nomem(err);
 	cache->bound = bound;
+	cache->spent_bound = bound < SPENT_MAX ? bound : SPENT_MAX;
 	cache->n_buckets = 4096;
 	cache->buckets = calloc(cache->n_buckets, sizeof *cache->buckets);
 	if (!cache->buckets) {
@@ -65,19 +77,24 @@ int bak_cache_new(size_t bound, struct bak_cache **out_cache, struct bak_error *
 	return 0;
 }
 
-static void lru_remove(struct bak_cache *cache, struct bak_pin *pin)
+static void list_remove(struct bak_pin *pin)
 {
-	*(pin->newer ? &pin->newer->older : &cache->newest) = pin->older;
-	*(pin->older ? &pin->older->newer : &cache->oldest) = pin->newer;
+	struct list *list = pin->list;
+	*(pin->newer ? &pin->newer->older : &list->newest) = pin->older;
+	*(pin->older ? &pin->older->newer : &list->oldest) = pin->newer;
 	pin->newer = pin->older = NULL;
+	list->bytes -= pin->value.weight;
+	pin->list = NULL;
 }
 
-static void lru_push(struct bak_cache *cache, struct bak_pin *pin)
+static void list_push(struct list *list, struct bak_pin *pin)
 {
-	pin->older = cache->newest;
+	pin->older = list->newest;
 	pin->newer = NULL;
-	*(cache->newest ? &cache->newest->newer : &cache->oldest) = pin;
-	cache->newest = pin;
+	*(list->newest ? &list->newest->newer : &list->oldest) = pin;
+	list->newest = pin;
+	list->bytes += pin->value.weight;
+	pin->list = list;
 }
 
 static void table_remove(struct bak_cache *cache, struct bak_pin *pin)
@@ -99,20 +116,36 @@ static void table_insert(struct bak_cache *cache, struct bak_pin *pin)
 	cache->n++;
 }
 
-/* Takes what is over the bound and unpinned out of the table; returns it as a chain to be freed
- * without the lock. */
+static bool over(const struct bak_cache *cache)
+{
+	return cache->used.bytes + cache->spent.bytes > cache->bound ||
+	       cache->spent.bytes > cache->spent_bound;
+}
+
+/* Takes an unpinned value out of the table, and puts it before the chain. */
+static void detach(struct bak_cache *cache, struct bak_pin *pin, struct bak_pin **chain)
+{
+	list_remove(pin);
+	table_remove(cache, pin);
+	pin->chain = *chain;
+	*chain = pin;
+}
+
+/* Takes what is over the bounds and unpinned out of the table, what is spent first; returns it as a
+ * chain to be freed without the lock. */
 static struct bak_pin *evict(struct bak_cache *cache)
 {
 	struct bak_pin *gone = NULL, *next;
-	for (struct bak_pin *pin = cache->oldest; pin && cache->bytes > cache->bound; pin = next) {
+	for (struct bak_pin *pin = cache->spent.oldest; pin && over(cache); pin = next) {
 		next = pin->newer;
-		if (pin->refs > 0)
-			continue;
-		lru_remove(cache, pin);
-		table_remove(cache, pin);
-		cache->bytes -= pin->value.weight;
-		pin->chain = gone;
-		gone = pin;
+		if (pin->refs == 0)
+			detach(cache, pin, &gone);
+	}
+	for (struct bak_pin *pin = cache->used.oldest;
+	     pin && cache->used.bytes + cache->spent.bytes > cache->bound; pin = next) {
+		next = pin->newer;
+		if (pin->refs == 0)
+			detach(cache, pin, &gone);
 	}
 	return gone;
 }
@@ -128,26 +161,27 @@ static void free_chain(struct bak_pin *chain)
 	}
 }
 
+static void detach_unpinned(struct bak_cache *cache, struct list *list, struct bak_pin **chain)
+{
+	for (struct bak_pin *pin = list->oldest, *next; pin; pin = next) {
+		next = pin->newer;
+		if (pin->refs == 0)
+			detach(cache, pin, chain);
+	}
+}
+
 void bak_cache_free(struct bak_cache *cache)
 {
 	if (!cache)
 		return;
 	/* Values may hold pins on others: freeing one can unpin the next. */
-	cache->bound = 0;
 	size_t before;
 	do {
+		struct bak_pin *gone = NULL;
 		before = cache->n;
 		pthread_mutex_lock(&cache->lock);
-		struct bak_pin *gone = evict(cache);
-		for (struct bak_pin *pin = cache->oldest, *next; pin; pin = next) {
-			next = pin->newer;
-			if (pin->refs == 0 && pin->value.weight == 0) {
-				lru_remove(cache, pin);
-				table_remove(cache, pin);
-				pin->chain = gone;
-				gone = pin;
-			}
-		}
+		detach_unpinned(cache, &cache->spent, &gone);
+		detach_unpinned(cache, &cache->used, &gone);
 		pthread_mutex_unlock(&cache->lock);
 		free_chain(gone);
 	} while (cache->n < before);
@@ -174,7 +208,7 @@ static struct bak_pin *unref(struct bak_cache *cache, struct bak_pin *pin)
 		pin->chain = NULL;
 		return pin;
 	}
-	return cache->bytes > cache->bound ? evict(cache) : NULL;
+	return over(cache) ? evict(cache) : NULL;
 }
 
 /* With the lock held: waits for another thread's making. */
@@ -203,9 +237,8 @@ static int make(struct bak_cache *cache, struct bak_pin *pin, bak_cache_make_fn 
 		gone = unref(cache, pin);
 	} else {
 		pin->state = READY;
-		cache->bytes += pin->value.weight;
-		lru_push(cache, pin);
-		if (cache->bytes > cache->bound)
+		list_push(&cache->used, pin);
+		if (over(cache))
 			gone = evict(cache);
 	}
 	pthread_cond_broadcast(&cache->made);
@@ -238,9 +271,10 @@ int bak_cache_get(struct bak_cache *cache, const struct bak_cache_key *key, bak_
 		struct bak_pin *gone = NULL;
 		if (rc < 0) {
 			gone = unref(cache, pin);
-		} else if (!pin->loose && cache->newest != pin) {
-			lru_remove(cache, pin);
-			lru_push(cache, pin);
+		} else if (!pin->loose && pin->list->newest != pin) {
+			struct list *list = pin->list;
+			list_remove(pin);
+			list_push(list, pin);
 		}
 		pthread_mutex_unlock(&cache->lock);
 		free_chain(gone);
@@ -291,6 +325,17 @@ struct bak_pin *bak_pin_dup(struct bak_pin *pin)
 	return pin;
 }
 
+void bak_pin_spend(struct bak_pin *pin)
+{
+	struct bak_cache *cache = pin->cache;
+	pthread_mutex_lock(&cache->lock);
+	if (!pin->loose && pin->list != &cache->spent) {
+		list_remove(pin);
+		list_push(&cache->spent, pin);
+	}
+	pthread_mutex_unlock(&cache->lock);
+}
+
 void bak_pin_put(struct bak_pin *pin)
 {
 	if (!pin)
@@ -314,6 +359,6 @@ void bak_cache_stats(struct bak_cache *cache, uint64_t *out_hits, uint64_t *out_
 	pthread_mutex_lock(&cache->lock);
 	*out_hits = cache->hits;
 	*out_misses = cache->misses;
-	*out_bytes = cache->bytes;
+	*out_bytes = cache->used.bytes + cache->spent.bytes;
 	pthread_mutex_unlock(&cache->lock);
 }

@@ -41,6 +41,8 @@ int bak_cache_get(struct bak_cache *cache, const struct bak_cache_key *key, bak_
 /* A pin on a value that the cache does not keep. Takes the value over, also on failure. */
 int bak_cache_wrap(struct bak_cache *cache, const struct bak_cache_value *value,
 		   struct bak_pin **out_pin, struct bak_error *err);
+/* Says that the value will hardly be asked for again: it goes before all that is not spent. */
+void bak_pin_spend(struct bak_pin *pin);
 void *bak_pin_value(const struct bak_pin *pin);
 
 void bak_cache_stats(struct bak_cache *cache, uint64_t *out_hits, uint64_t *out_misses,

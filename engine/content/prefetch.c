@@ -134,11 +134,11 @@ static void push_tasks(struct bak_prefetch *p, struct stream *s, const struct ba
 	}
 }
 
-void bak_prefetch_read(struct bak_prefetch *p, uint64_t key, const struct bak_content *content,
+bool bak_prefetch_read(struct bak_prefetch *p, uint64_t key, const struct bak_content *content,
 		       uint64_t size, uint64_t off, size_t len)
 {
 	if (p->window == 0 || size <= PORTION || len >= size || off > size - len)
-		return;
+		return false;
 	pthread_mutex_lock(&p->lock);
 	struct stream *s = &p->streams[key % STREAMS];
 	if (s->key != key || !in_order(s, off))
@@ -146,9 +146,11 @@ void bak_prefetch_read(struct bak_prefetch *p, uint64_t key, const struct bak_co
 	s->hits++;
 	if (off + len > s->next)
 		s->next = off + len;
-	if (s->hits > HITS_MIN)
+	bool follows = s->hits > HITS_MIN;
+	if (follows)
 		push_tasks(p, s, content, size);
 	pthread_mutex_unlock(&p->lock);
+	return follows;
 }
 
 uint64_t bak_prefetch_bytes(struct bak_prefetch *p)

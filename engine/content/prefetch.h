@@ -20,8 +20,8 @@ int bak_prefetch_new(struct bak_source *source, unsigned workers, size_t window,
 void bak_prefetch_free(struct bak_prefetch *prefetch);
 
 /* [off, off + len) of a file of size bytes is being read. key: a number that stands for the file,
- * the same at each read. Never waits. */
-void bak_prefetch_read(struct bak_prefetch *prefetch, uint64_t key,
+ * the same at each read. Never waits. Whether the file is being read in order. */
+bool bak_prefetch_read(struct bak_prefetch *prefetch, uint64_t key,
 		       const struct bak_content *content, uint64_t size, uint64_t off, size_t len);
 
 /* Bytes of files that were decoded ahead so far. */

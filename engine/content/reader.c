@@ -1,6 +1,8 @@
 /* Bytes of a file from its content: see reader.h. */
 #include "engine/content/reader.h"
 
+#include "engine/content/cache.h"
+
 #include <stdlib.h>
 
 #define MAX_LEVELS 24
@@ -163,13 +165,14 @@ struct slicing {
 	struct bak_slices *out;
 	struct held {
 		struct bak_seg_id seg;
-		const struct bak_pin *pin; /* of out */
+		struct bak_pin *pin; /* of out */
 	} held[HELD];
 	unsigned n_held, last;
 };
 
-/* The bytes, if they lie in a segment at hand. */
-static bool at_hand(struct slicing *s, const struct bak_extent *piece, const uint8_t **out)
+/* The segment's pin and the bytes, if they lie in a segment at hand. */
+static struct bak_pin *at_hand(struct slicing *s, const struct bak_extent *piece,
+			       const uint8_t **out)
 {
 	unsigned n = s->n_held < HELD ? s->n_held : HELD;
 	for (unsigned i = 0; i < n; i++) {
@@ -177,9 +180,10 @@ static bool at_hand(struct slicing *s, const struct bak_extent *piece, const uin
 		if (!bak_seg_id_equal(&s->held[at].seg, &piece->seg))
 			continue;
 		s->last = at;
-		return bak_source_within(s->held[at].pin, piece->off, (uint32_t)piece->len, out);
+		struct bak_pin *pin = s->held[at].pin;
+		return bak_source_within(pin, piece->off, (uint32_t)piece->len, out) ? pin : NULL;
 	}
-	return false;
+	return NULL;
 }
 
 /* Puts the segment at hand, and its pin in charge of the slices. */
@@ -202,14 +206,16 @@ static int add_piece(void *ctx, uint64_t off, const struct bak_extent *piece, st
 	if (piece->kind != BAK_EXTENT_BYTES)
 		return add_zeros(s->out, piece->len) < 0 ? bak_error_nomem(err) : 0;
 	const uint8_t *p;
-	struct bak_pin *pin;
-	if (!at_hand(s, piece, &p)) {
+	struct bak_pin *pin = at_hand(s, piece, &p);
+	if (!pin) {
 		if (bak_source_bytes(s->source, &piece->seg, piece->off, (uint32_t)piece->len, &p,
 				     &pin, err) < 0)
 			return -1;
 		if (hold(s, piece, pin) < 0)
 			return bak_error_nomem(err);
 	}
+	if (s->out->in_order && bak_source_ends(pin, piece->off, (uint32_t)piece->len))
+		bak_pin_spend(pin);
 	return slices_add(s->out, p, (size_t)piece->len) < 0 ? bak_error_nomem(err) : 0;
 }
 

@@ -12,6 +12,7 @@
 /* Pieces of memory that together are the range asked for. Zero runs point to a shared page of zeros
  * and may be cut into several pieces. */
 struct bak_slices {
+	bool in_order; /* told by who reads: segments read to their end need not stay decoded */
 	size_t n, cap;
 	struct bak_slice {
 		const uint8_t *p;

@@ -4,12 +4,18 @@
 #include "engine/content/cache.h"
 #include "engine/content/heal.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 #define MIN_CACHE (8u << 20)
 /* More copies of one segment than this are not looked at. */
 #define MAX_COPIES 16
+
+/* Memory of segments that left the cache is taken for the next ones: fresh memory costs a page fault
+ * each 4 KiB, half as much as decoding. So many buffers, and none much larger than what goes in. */
+#define SPARES 8
+#define SPARE_MIN (128u << 10)
 
 /* What a thread needs to fetch and decode one segment; kept for the next. */
 struct tools {
@@ -22,8 +28,9 @@ struct bak_source {
 	struct bak_source_conf conf;
 	struct bak_cache *cache;
 	struct bak_heal *heal;
-	pthread_mutex_t lock; /* guards idle, healed and repaired */
+	pthread_mutex_t lock; /* guards what follows */
 	struct tools *idle;
+	void *spares[SPARES];
 	uint64_t healed, repaired;
 };
 
@@ -62,6 +69,8 @@ void bak_source_free(struct bak_source *source)
 		bak_buf_release(&t->record);
 		free(t);
 	}
+	for (size_t i = 0; i < SPARES; i++)
+		free(source->spares[i]);
 	pthread_mutex_destroy(&source->lock);
 	free(source);
 }
@@ -84,7 +93,44 @@ static void give_tools(struct bak_source *source, struct tools *t)
 	pthread_mutex_unlock(&source->lock);
 }
 
+/* --- memory of segments --- */
+
+static void give_spare(struct bak_source *source, void *p)
+{
+	pthread_mutex_lock(&source->lock);
+	for (size_t i = 0; i < SPARES && p && malloc_usable_size(p) >= SPARE_MIN; i++) {
+		if (source->spares[i])
+			continue;
+		source->spares[i] = p;
+		p = NULL;
+	}
+	pthread_mutex_unlock(&source->lock);
+	free(p);
+}
+
+/* A buffer that has room for len bytes and is at most half empty with them, or NULL. */
+static void *take_spare(struct bak_source *source, size_t len)
+{
+	void *found = NULL;
+	pthread_mutex_lock(&source->lock);
+	for (size_t i = 0; i < SPARES && !found; i++) {
+		size_t room = source->spares[i] ? malloc_usable_size(source->spares[i]) : 0;
+		if (room < len || room / 2 > len)
+			continue;
+		found = source->spares[i];
+		source->spares[i] = NULL;
+	}
+	pthread_mutex_unlock(&source->lock);
+	return found;
+}
+
 /* --- segments --- */
+
+/* As it stands in the cache. segment comes first: a pin's value is used as one. */
+struct kept_segment {
+	struct bak_segment segment;
+	struct bak_source *source;
+};
 
 /* What a read wants of a segment; len 0: the whole of it, no hole allowed. */
 struct want {
@@ -107,8 +153,12 @@ static int open_copy(struct bak_source *source, struct bak_backend *backend, str
 		return -1;
 	if (t->record.len != copy->len)
 		return bak_error_set(err, BAK_CORRUPT, "cut short");
-	return bak_segment_open(source->conf.ring, &t->codec, type, &copy->id, t->record.p,
-				t->record.len, out, err);
+	t->codec.spare = take_spare(source, (size_t)copy->raw_len + 1);
+	rc = bak_segment_open(source->conf.ring, &t->codec, type, &copy->id, t->record.p,
+			      t->record.len, out, err);
+	give_spare(source, t->codec.spare);
+	t->codec.spare = NULL;
+	return rc;
 }
 
 static bool serves(const struct bak_segment *segment, const struct want *want)
@@ -198,8 +248,11 @@ static int try_copies(struct want *want, const struct bak_seg_id *id, struct bak
 
 static void free_segment(void *p)
 {
-	bak_segment_release(p);
-	free(p);
+	struct kept_segment *kept = p;
+	give_spare(kept->source, kept->segment.data);
+	kept->segment.data = NULL;
+	bak_segment_release(&kept->segment);
+	free(kept);
 }
 
 static int make_segment(void *ctx, const struct bak_cache_key *key, struct bak_cache_value *out,
@@ -207,9 +260,11 @@ static int make_segment(void *ctx, const struct bak_cache_key *key, struct bak_c
 {
 	struct want *want = ctx;
 	struct bak_source *source = want->source;
-	struct bak_segment *segment = calloc(1, sizeof *segment);
-	if (!segment)
+	struct kept_segment *kept = calloc(1, sizeof *kept);
+	if (!kept)
 		return bak_error_nomem(err);
+	struct bak_segment *segment = &kept->segment;
+	kept->source = source;
 	int rc = try_copies(want, &key->seg, segment, err);
 	if (rc == 0 && source->conf.refresh) {
 		struct bak_error scratch = BAK_ERROR_INIT;
@@ -217,11 +272,10 @@ static int make_segment(void *ctx, const struct bak_cache_key *key, struct bak_c
 			rc = try_copies(want, &key->seg, segment, err);
 	}
 	if (rc <= 0) {
-		free(segment);
+		free(kept);
 		return -1;
 	}
-	*out = (struct bak_cache_value){segment, segment->header.raw_len + sizeof *segment,
-					free_segment};
+	*out = (struct bak_cache_value){kept, segment->header.raw_len + sizeof *kept, free_segment};
 	return 0;
 }
 
@@ -265,6 +319,17 @@ int bak_source_bytes(struct bak_source *source, const struct bak_seg_id *id, uin
 int bak_source_within(const struct bak_pin *pin, uint32_t off, uint32_t len, const uint8_t **out)
 {
 	return bak_segment_at(bak_pin_value(pin), off, len, out) == 1;
+}
+
+bool bak_source_ends(const struct bak_pin *pin, uint32_t off, uint32_t len)
+{
+	const struct bak_segment *segment = bak_pin_value(pin);
+	if (!segment->header.holed)
+		return off + len == segment->header.raw_len;
+	if (!segment->n_kept)
+		return false;
+	const struct bak_seg_range *last = &segment->kept[segment->n_kept - 1];
+	return off + len == last->off + last->len;
 }
 
 /* --- parsed objects --- */

@@ -6,6 +6,7 @@
 #include "engine/objects/compress.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,7 +217,12 @@ int bak_segment_open(const struct bak_keyring *ring, struct bak_seg_codec *codec
 		return bak_error_set(err, BAK_CORRUPT, "not the segment asked for");
 	if (len != BAK_SEG_OVERHEAD + (size_t)out->header.stored_len)
 		return bak_error_set(err, BAK_CORRUPT, "record of another length");
-	out->data = malloc((size_t)out->header.raw_len + 1);
+	if (codec->spare && malloc_usable_size(codec->spare) > out->header.raw_len) {
+		out->data = codec->spare;
+		codec->spare = NULL;
+	} else {
+		out->data = malloc((size_t)out->header.raw_len + 1);
+	}
 	if (!out->data)
 		return bak_error_nomem(err);
 	if (body_open(ring, codec, master, record, out, err) < 0) {

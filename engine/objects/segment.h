@@ -58,6 +58,7 @@ struct bak_seg_header {
 struct bak_seg_codec {
 	void *cctx, *dctx;
 	struct bak_buf scratch, packed;
+	void *spare; /* from malloc, for the next segment opened: it takes what is large enough */
 };
 void bak_seg_codec_release(struct bak_seg_codec *codec);
 

@@ -13,6 +13,7 @@
 
 struct maker {
 	atomic_int made, freed, fail;
+	size_t weight; /* 0: 1000 */
 };
 
 struct value {
@@ -38,7 +39,7 @@ static int make(void *ctx, const struct bak_cache_key *key, struct bak_cache_val
 	if (!v)
 		return bak_error_nomem(err);
 	*v = (struct value){m, key->off};
-	*out = (struct bak_cache_value){v, 1000, value_free};
+	*out = (struct bak_cache_value){v, m->weight ? m->weight : 1000, value_free};
 	return 0;
 }
 
@@ -66,6 +67,40 @@ static void test_bound_and_order(void **state)
 	bak_pin_put(held);
 	bak_cache_free(cache);
 	assert_int_equal(m.freed, 20);
+}
+
+/* What is spent goes first, though it was used last, and there is never much of it. */
+static void test_spent_goes_first(void **state)
+{
+	(void)state;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_cache *cache;
+	struct maker m = {.weight = 1u << 20};
+	struct bak_pin *pin;
+	struct bak_cache_key key = {.off = 1000};
+	assert_int_equal(bak_cache_new(64u << 20, &cache, &err), 0);
+	assert_int_equal(bak_cache_get(cache, &key, make, &m, &pin, &err), 0);
+	bak_pin_put(pin);
+	for (key.off = 0; key.off < 100; key.off++) {
+		assert_int_equal(bak_cache_get(cache, &key, make, &m, &pin, &err), 0);
+		bak_pin_spend(pin);
+		bak_pin_spend(pin);
+		bak_pin_put(pin);
+	}
+	assert_int_equal(m.freed, 100 - 16);
+	/* Using one again does not make the others stay. */
+	key.off = 90;
+	assert_int_equal(bak_cache_get(cache, &key, make, &m, &pin, &err), 0);
+	bak_pin_put(pin);
+	assert_int_equal(m.made, 101);
+	m.weight = 40u << 20;
+	for (key.off = 2000; key.off < 2002; key.off++) {
+		assert_int_equal(bak_cache_get(cache, &key, make, &m, &pin, &err), 0);
+		bak_pin_put(pin);
+	}
+	assert_int_equal(m.freed, 102); /* all spent ones, and the two oldest others */
+	bak_cache_free(cache);
+	assert_int_equal(m.freed, m.made);
 }
 
 static void test_errors_are_not_kept(void **state)
@@ -143,6 +178,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bound_and_order),
+		cmocka_unit_test(test_spent_goes_first),
 		cmocka_unit_test(test_errors_are_not_kept),
 		cmocka_unit_test(test_many_threads),
 	};
