@@ -26,6 +26,8 @@
 #define STRIDE 512u
 /* One file in so many is left to be asked for. */
 #define PROBE 32u
+/* Files right before the reader are left to it: a race for them is lost by both. */
+#define STEP 2u
 /* So much may be pushed beyond what the reader is known to have come to. */
 #define LEAD_FILES 256u
 #define LEAD_BYTES (8u << 20)
@@ -121,27 +123,38 @@ struct batch {
 	bool done; /* the folder is through */
 };
 
+static int store_piece(struct bak_fs *fs, uint64_t ino, const void *p, size_t len)
+{
+	struct fuse_bufvec bufs = FUSE_BUFVEC_INIT(len);
+	bufs.buf[0].mem = (void *)(uintptr_t)p;
+	return fuse_lowlevel_notify_store(fs->session, ino, 0, &bufs, 0);
+}
+
+static int store_gathered(struct bak_fs *fs, uint64_t ino, const struct bak_slices *slices,
+			  size_t len)
+{
+	BAK_AUTO(bak_free_ptr) uint8_t *p = malloc(len);
+	size_t at = 0;
+	for (size_t i = 0; i < slices->n && p; i++) {
+		memcpy(p + at, slices->v[i].p, slices->v[i].len);
+		at += slices->v[i].len;
+	}
+	return p ? store_piece(fs, ino, p, at) : -ENOMEM;
+}
+
 /* 0 or a negative errno, as the kernel says it. */
 static int store(struct bak_fs *fs, uint64_t ino, const struct bak_inode *inode)
 {
+	const struct bak_content *content = &inode->content;
 	struct bak_slices slices = {.in_order = true};
 	struct bak_error ignored = BAK_ERROR_INIT;
-	if (bak_read_slices(fs->source, &inode->content, inode->size, 0, inode->size, &slices,
-			    &ignored) < 0)
+	if (content->kind == BAK_CONTENT_EXTENT && content->extent.kind == BAK_EXTENT_BYTES)
+		bak_prefetch_follow(fs->prefetch, &content->extent.seg);
+	if (bak_read_slices(fs->source, content, inode->size, 0, inode->size, &slices, &ignored) <
+	    0)
 		return 0; /* whoever asks for it will hear of it */
-	uint8_t *p = malloc(inode->size);
-	int rc = -ENOMEM;
-	if (p) {
-		size_t at = 0;
-		for (size_t i = 0; i < slices.n; i++) {
-			memcpy(p + at, slices.v[i].p, slices.v[i].len);
-			at += slices.v[i].len;
-		}
-		struct fuse_bufvec bufs = FUSE_BUFVEC_INIT(at);
-		bufs.buf[0].mem = p;
-		rc = fuse_lowlevel_notify_store(fs->session, ino, 0, &bufs, 0);
-	}
-	free(p);
+	int rc = slices.n == 1 ? store_piece(fs, ino, slices.v[0].p, slices.v[0].len)
+			       : store_gathered(fs, ino, &slices, inode->size);
 	bak_slices_release(&slices);
 	return rc;
 }
@@ -152,16 +165,26 @@ static bool is_small_file(const struct bak_entry *entry)
 	       entry->inode.size <= SMALL;
 }
 
-/* The folder's next files, those behind `last` alone. */
+/* Up to which file the reader has come, and a little further. */
+static uint64_t reader_at(struct bak_push *push, uint64_t snapshot)
+{
+	pthread_mutex_lock(&push->lock);
+	uint64_t at = push->snapshot == snapshot ? push->last + STEP : 0;
+	pthread_mutex_unlock(&push->lock);
+	return at;
+}
+
+/* The folder's next files, those that the reader has before him alone. */
 static void push_batch(struct bak_fs *fs, struct bak_place *dir, struct folder *folder,
-		       uint64_t last, struct batch *out)
+		       struct batch *out)
 {
 	struct bak_error ignored = BAK_ERROR_INIT;
 	struct bak_cursor *cursor = NULL;
 	const struct bak_found *found;
 	int rc = -1;
-	if (last >= dir->at.n + folder->next)
-		folder->next = last - dir->at.n + 1;
+	uint64_t at = reader_at(fs->push, dir->at.number);
+	if (at >= dir->at.n + folder->next)
+		folder->next = at - dir->at.n + 1;
 	if (bak_cursor_open(&dir->snap->tree, &dir->found.entry.inode.dir, folder->next, &cursor,
 			    &ignored) == 0)
 		rc = 1;
@@ -170,7 +193,8 @@ static void push_batch(struct bak_fs *fs, struct bak_place *dir, struct folder *
 		if (rc <= 0)
 			break;
 		uint64_t n = dir->at.n + found->preorder;
-		if (is_small_file(&found->entry) && n % PROBE) {
+		if (is_small_file(&found->entry) && n % PROBE &&
+		    n > reader_at(fs->push, dir->at.number)) {
 			int no = store(fs, bak_ino_tree(BAK_VIEW_SHARED, dir->at.number, n),
 				       &found->entry.inode);
 			folder->stalled = no == -ENOENT;
@@ -184,7 +208,7 @@ static void push_batch(struct bak_fs *fs, struct bak_place *dir, struct folder *
 	bak_cursor_close(cursor);
 }
 
-static void work(struct bak_fs *fs, struct folder *folder, uint64_t last, struct batch *out)
+static void work(struct bak_fs *fs, struct folder *folder, struct batch *out)
 {
 	struct bak_place dir;
 	out->done = true;
@@ -192,7 +216,7 @@ static void work(struct bak_fs *fs, struct folder *folder, uint64_t last, struct
 		return;
 	const struct bak_inode *inode = &dir.found.entry.inode;
 	if (inode->type == BAK_TYPE_DIR && inode->dir.len)
-		push_batch(fs, &dir, folder, last, out);
+		push_batch(fs, &dir, folder, out);
 	bak_place_close(&dir);
 }
 
@@ -236,9 +260,8 @@ static void *push_main(void *arg)
 		}
 		struct folder folder = *next;
 		struct batch batch = {.files = 0};
-		uint64_t last = push->last;
 		pthread_mutex_unlock(&push->lock);
-		work(push->fs, &folder, last, &batch);
+		work(push->fs, &folder, &batch);
 		pthread_mutex_lock(&push->lock);
 		note(push, &folder, &batch);
 	}

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define WORKERS_MAX 4u
@@ -16,6 +17,10 @@
 #define SLACK (4u << 20)
 /* Reads in order before anything is read ahead, so that looking at a file's head costs nothing. */
 #define HITS_MIN 2
+/* Segments of small files: so many before their reader, and so far apart may be those that he meets
+ * (segments of other kinds lie in between). */
+#define RUN_AHEAD 3u
+#define RUN_STEP 3u
 
 /* Who reads. Slots are found by the key; another file's reader takes a slot over. */
 struct stream {
@@ -25,8 +30,15 @@ struct stream {
 	unsigned hits;
 };
 
+/* Who reads small files in the order in which they were saved. */
+struct follower {
+	struct bak_seg_id at; /* the segment met last */
+	uint32_t ahead;       /* up to this number of its run all are decoded or in the queue */
+};
+
 struct task {
 	uint64_t key;
+	struct bak_seg_id seg; /* without content */
 	struct bak_content content;
 	uint64_t size, off, len;
 };
@@ -40,6 +52,7 @@ struct bak_prefetch {
 	pthread_cond_t changed;
 	bool stopping;
 	struct stream streams[STREAMS];
+	struct follower follower;
 	struct task tasks[TASKS]; /* a ring */
 	size_t first_task, n_tasks;
 	uint64_t bytes;
@@ -83,6 +96,8 @@ static int do_task(struct bak_prefetch *prefetch, const struct task *task)
 {
 	struct warming w = {.source = prefetch->source};
 	struct bak_error scratch = BAK_ERROR_INIT;
+	if (task->content.kind == BAK_CONTENT_NONE)
+		return bak_source_warm(prefetch->source, &task->seg, &scratch);
 	return bak_each_extent_in(prefetch->source, &task->content, task->size, task->off,
 				  task->len, warm, &w, &scratch);
 }
@@ -128,7 +143,11 @@ static void push_tasks(struct bak_prefetch *p, struct stream *s, const struct ba
 	while (s->ahead < until && s->ahead < size && p->n_tasks < TASKS) {
 		size_t at = (p->first_task + p->n_tasks++) % TASKS;
 		uint64_t len = size - s->ahead < PORTION ? size - s->ahead : PORTION;
-		p->tasks[at] = (struct task){s->key, *content, size, s->ahead, len};
+		p->tasks[at] = (struct task){.key = s->key,
+					     .content = *content,
+					     .size = size,
+					     .off = s->ahead,
+					     .len = len};
 		s->ahead += PORTION;
 		pthread_cond_signal(&p->changed);
 	}
@@ -151,6 +170,30 @@ bool bak_prefetch_read(struct bak_prefetch *p, uint64_t key, const struct bak_co
 		push_tasks(p, s, content, size);
 	pthread_mutex_unlock(&p->lock);
 	return follows;
+}
+
+void bak_prefetch_follow(struct bak_prefetch *p, const struct bak_seg_id *seg)
+{
+	if (p->window == 0)
+		return;
+	pthread_mutex_lock(&p->lock);
+	struct follower *f = &p->follower;
+	uint32_t step = seg->n - f->at.n;
+	if (memcmp(f->at.run, seg->run, sizeof seg->run) != 0 || step > RUN_STEP) {
+		*f = (struct follower){*seg, seg->n};
+	} else if (step > 0) {
+		f->at = *seg;
+		if (f->ahead - seg->n > RUN_AHEAD)
+			f->ahead = seg->n;
+		while (f->ahead - seg->n < RUN_AHEAD && p->n_tasks < TASKS) {
+			struct bak_seg_id next = *seg;
+			next.n = ++f->ahead;
+			p->tasks[(p->first_task + p->n_tasks++) % TASKS] = (struct task){
+				.key = UINT64_MAX, .content.kind = BAK_CONTENT_NONE, .seg = next};
+			pthread_cond_signal(&p->changed);
+		}
+	}
+	pthread_mutex_unlock(&p->lock);
 }
 
 uint64_t bak_prefetch_bytes(struct bak_prefetch *p)

@@ -24,6 +24,10 @@ void bak_prefetch_free(struct bak_prefetch *prefetch);
 bool bak_prefetch_read(struct bak_prefetch *prefetch, uint64_t key,
 		       const struct bak_content *content, uint64_t size, uint64_t off, size_t len);
 
+/* Small files are read one after another, and this segment holds the next one: those of its run that
+ * come behind it are decoded too. Never waits. */
+void bak_prefetch_follow(struct bak_prefetch *prefetch, const struct bak_seg_id *seg);
+
 /* Bytes of files that were decoded ahead so far. */
 uint64_t bak_prefetch_bytes(struct bak_prefetch *prefetch);
 

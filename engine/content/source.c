@@ -321,6 +321,22 @@ int bak_source_within(const struct bak_pin *pin, uint32_t off, uint32_t len, con
 	return bak_segment_at(bak_pin_value(pin), off, len, out) == 1;
 }
 
+int bak_source_warm(struct bak_source *source, const struct bak_seg_id *id, struct bak_error *err)
+{
+	struct bak_seg_copy copy;
+	size_t n = 0;
+	if (bak_index_find_segment(source->conf.index, id, &copy, 1, &n, err) < 0)
+		return -1;
+	if (n == 0 || copy.type != BAK_SEG_DATA || copy.holed)
+		return 0;
+	const uint8_t *p;
+	struct bak_pin *pin;
+	if (get_range(source, BAK_SEG_DATA, id, 0, 1, &p, &pin, err) < 0)
+		return -1;
+	bak_pin_put(pin);
+	return 1;
+}
+
 bool bak_source_ends(const struct bak_pin *pin, uint32_t off, uint32_t len)
 {
 	const struct bak_segment *segment = bak_pin_value(pin);

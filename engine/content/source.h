@@ -49,6 +49,8 @@ int bak_source_bytes(struct bak_source *source, const struct bak_seg_id *id, uin
 		     struct bak_error *err);
 /* Of a segment that bak_source_bytes pinned: 1 and the bytes if it keeps them, 0. */
 int bak_source_within(const struct bak_pin *pin, uint32_t off, uint32_t len, const uint8_t **out);
+/* Decodes a data segment ahead of who will ask for it, if there is one of that id: 1, 0, -1. */
+int bak_source_warm(struct bak_source *source, const struct bak_seg_id *id, struct bak_error *err);
 /* Whether a range of that segment goes to its end: who reads in order is done with it. */
 bool bak_source_ends(const struct bak_pin *pin, uint32_t off, uint32_t len);
 /* Parsed tree objects. */
