@@ -381,7 +381,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	else if (is_control(fs, ino))
 		bak_control_getxattr_reply(fs->control, req, ino, name, size);
 	else
-		fuse_reply_err(req, ENODATA);
+		fuse_reply_err(req, EOPNOTSUPP); /* `ls -l` then does not ask for ACLs of each */
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)

@@ -10,6 +10,9 @@
 #include <string.h>
 
 #define OURS "user.bakfs."
+/* `ls -l` asks for it, by name and of each file, unless one answers that there is no such thing. A
+ * kernel with SELinux answers itself. */
+#define LABEL "security.selinux"
 
 /* SHA-256 of nothing: empty files store none. */
 static const uint8_t sha256_of_nothing[32] = {
@@ -77,7 +80,7 @@ void bak_getxattr_reply(struct bak_fs *fs, fuse_req_t req, uint64_t ino, const c
 	else if (stored_value(&place.found.entry.inode, name, &value, &len))
 		reply_value(req, value, len, size);
 	else
-		fuse_reply_err(req, ENODATA);
+		fuse_reply_err(req, strcmp(name, LABEL) == 0 ? EOPNOTSUPP : ENODATA);
 	bak_place_close(&place);
 }
 
