@@ -380,8 +380,8 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 		bak_getxattr_reply(fs, req, ino, name, size);
 	else if (is_control(fs, ino))
 		bak_control_getxattr_reply(fs->control, req, ino, name, size);
-	else
-		fuse_reply_err(req, EOPNOTSUPP); /* `ls -l` then does not ask for ACLs of each */
+	else /* `ls -l` stops asking for each file's ACL; a kernel that minds them must be told */
+		fuse_reply_err(req, fs->conf->owner ? ENODATA : EOPNOTSUPP);
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)

@@ -17,7 +17,7 @@ printf middle | dd of=holed conv=notrunc bs=1M seek=2 status=none
 mkfifo fifo
 chmod 6755 setuid
 chmod 1770 sub
-(cd many && seq -f 'a file with a name of some length %g' 5000 | tr '\n' '\0' | xargs -0 touch)
+(cd many && seq -f 'a file with a name of some length %g' 2000 | tr '\n' '\0' | xargs -0 touch)
 if setfattr -n user.note -v "text" plain 2>/dev/null; then
 	setfattr -n user.binary -v 0x0001fe sub
 fi
