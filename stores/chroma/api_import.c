@@ -109,7 +109,21 @@ static int add_collection(struct import *import, const char *folder, struct bak_
 	return bak_error_set(err, BAK_REFUSED, "%s has no %s", folder, BAK_CHROMA_ROWS);
 }
 
-/* "name.ndjson": rows of a collection of that name, as the server makes one if nothing is said. */
+/* What the server says of the collection of that name now, if there is one: a new reference. */
+static json_t *live_about(struct import *import, const struct bak_chroma_collection *c)
+{
+	BAK_AUTO(bak_free_ptr) char *behind = bak_http_path("/%s", c->name);
+	BAK_AUTO(bak_free_ptr) char *path = behind ? bak_chroma_path(c, behind) : NULL;
+	struct bak_error scratch = BAK_ERROR_INIT;
+	json_t *about = NULL;
+
+	if (path)
+		bak_http_json(import->chroma->http, "GET", path, NULL, &about, &scratch);
+	return about;
+}
+
+/* "name.ndjson": rows of a collection of that name, made as the live one is, else as the server
+ * makes one if nothing is said. */
 static int add_plain(struct import *import, const char *path, struct bak_error *err)
 {
 	const char *base = bak_files_base(path), *dot = strrchr(base, '.');
@@ -126,6 +140,8 @@ static int add_plain(struct import *import, const char *path, struct bak_error *
 				     "%s: rows come in a file whose name ends with .ndjson", path);
 	}
 	if (c.tenant && c.database && c.name)
+		c.about = live_about(import, &c);
+	if (c.tenant && c.database && c.name && !c.about)
 		c.about = json_pack("{s:s, s:s, s:s}", "name", c.name, "tenant", c.tenant,
 				    "database", c.database);
 	if (c.about)

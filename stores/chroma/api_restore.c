@@ -2,26 +2,18 @@
  * Collections put on a server: each is made whole under a name of its own and compared, then all
  * old ones take a name that says when they were replaced, and the new ones theirs.
  *
- * state: {"collections": [{"tenant", "database", "name", "kept", "replaced"}], "text": in words}:
- * names to be exchanged again by a rollback; replaced: there was an old one.
+ * state: {"collections": [{"tenant", "database", "name", "kept", "replaced", "made"}], "text": in
+ * words}: names to be exchanged again by a rollback; replaced: there was an old one; made: there is a
+ * new one.
  */
 #include "stores/chroma/chroma.h"
 
-#include "engine/base/bytes.h"
-#include "engine/base/hash.h"
 #include "engine/objects/snapshot.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-/* Servers before 1.0 take names of 63 characters, newer ones of 512: what is put behind a name must
- * fit. */
-#define OLD_NAME_MAX 63
-#define HEAD_SHORT 36
-#define HEAD_LONG 440
-#define NAME_LEN 513
 
 struct target {
 	struct bak_chroma *chroma;
@@ -30,18 +22,13 @@ struct target {
 	struct bak_chroma_list live;
 	json_t *state, *counts;
 	struct made {
-		char fresh[NAME_LEN];
+		char fresh[BAK_CHROMA_NAME_LEN];
 		char *id;
 	} * made;
 	size_t n_made;
 	struct bak_chroma_database *databases; /* that we made */
 	size_t n_databases;
 };
-
-static int head_len(const char *name)
-{
-	return strlen(name) > OLD_NAME_MAX ? HEAD_LONG : HEAD_SHORT;
-}
 
 /* --- databases --- */
 
@@ -92,18 +79,6 @@ static int need_database(struct target *t, const struct bak_chroma_collection *c
 
 /* --- making the new ones --- */
 
-static int fresh_name(const char *name, char out[NAME_LEN], struct bak_error *err)
-{
-	uint8_t random[8];
-	char hex[17];
-
-	if (bak_random(random, sizeof random, err) < 0)
-		return -1;
-	bak_hex(hex, random, sizeof random);
-	snprintf(out, NAME_LEN, "%.*s.bakfs-%s", head_len(name), name, hex);
-	return 0;
-}
-
 static int make_one(struct target *t, size_t i, struct bak_error *err)
 {
 	const struct bak_chroma_collection *c = &t->source->collections[i];
@@ -115,10 +90,9 @@ static int make_one(struct target *t, size_t i, struct bak_error *err)
 
 	if (!full)
 		return bak_error_nomem(err);
-	if (need_database(t, c, err) < 0 || fresh_name(c->name, made->fresh, err) < 0 ||
-	    t->source->open(t->source->ctx, i, &rows, err) < 0)
+	if (need_database(t, c, err) < 0 || t->source->open(t->source->ctx, i, &rows, err) < 0)
 		return -1;
-	rc = bak_chroma_load(t->chroma, c, made->fresh, &rows, &made->id, &n, err);
+	rc = bak_chroma_anew(t->chroma, c, &rows, made->fresh, &made->id, &n, err);
 	t->source->close(t->source->ctx, &rows);
 	if (rc < 0)
 		return bak_error_wrap(err, "collection %s", c->name);
@@ -154,29 +128,32 @@ static void remove_made(struct target *t)
 
 #define KEPT_TRIES 100
 
-static int kept_name(struct target *t, const struct bak_chroma_collection *c, char out[NAME_LEN],
-		     struct bak_error *err)
+static int kept_name(struct target *t, const struct bak_chroma_collection *c,
+		     char out[BAK_CHROMA_NAME_LEN], struct bak_error *err)
 {
 	char stamp[BAK_STAMP_LEN + 1];
 
 	bak_stamp_format(time(NULL), stamp);
-	snprintf(out, NAME_LEN, "%.*s.before-%s", head_len(c->name), c->name, stamp);
+	snprintf(out, BAK_CHROMA_NAME_LEN, "%.*s.before-%s", bak_chroma_head_len(c->name), c->name,
+		 stamp);
 	for (int i = 2; i < KEPT_TRIES; i++) {
 		BAK_AUTO(bak_free_ptr) char *taken = NULL;
 		int rc = bak_chroma_find(t->chroma->http, c, out, &taken, err);
 
 		if (rc <= 0)
 			return rc;
-		snprintf(out, NAME_LEN, "%.*s.before-%s-%d", head_len(c->name), c->name, stamp, i);
+		snprintf(out, BAK_CHROMA_NAME_LEN, "%.*s.before-%s-%d",
+			 bak_chroma_head_len(c->name), c->name, stamp, i);
 	}
 	return bak_error_set(err, BAK_EXISTS, "no name is free to keep %s under", c->name);
 }
 
 static int note(struct target *t, const struct bak_chroma_collection *c, const char *kept,
-		bool replaced, struct bak_error *err)
+		bool replaced, bool made, struct bak_error *err)
 {
-	json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:b}", "tenant", c->tenant, "database",
-				  c->database, "name", c->name, "kept", kept, "replaced", replaced);
+	json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "tenant", c->tenant, "database",
+				  c->database, "name", c->name, "kept", kept, "replaced", replaced,
+				  "made", made);
 
 	return entry && json_array_append_new(json_object_get(t->state, "collections"), entry) == 0
 		       ? 0
@@ -193,11 +170,11 @@ static int plan_new(struct target *t, size_t i, struct bak_chroma_swap *swap, st
 {
 	const struct bak_chroma_collection *c = &t->source->collections[i];
 	BAK_AUTO(bak_free_ptr) char *old = NULL;
-	char kept[NAME_LEN];
+	char kept[BAK_CHROMA_NAME_LEN];
 
 	/* By its name, as the options need not choose it. */
 	if (bak_chroma_find(t->chroma->http, c, c->name, &old, err) < 0 ||
-	    kept_name(t, c, kept, err) < 0 || note(t, c, kept, old != NULL, err) < 0)
+	    kept_name(t, c, kept, err) < 0 || note(t, c, kept, old != NULL, true, err) < 0)
 		return -1;
 	if (old && bak_chroma_swap_add(swap, c, c->name, old, kept, err) < 0)
 		return -1;
@@ -210,13 +187,13 @@ static int plan_rest(struct target *t, struct bak_chroma_swap *swap, struct bak_
 	for (size_t i = 0; i < t->live.n; i++) {
 		const struct bak_chroma_collection *c = &t->live.v[i];
 		bool there = false;
-		char kept[NAME_LEN];
+		char kept[BAK_CHROMA_NAME_LEN];
 
 		for (size_t j = 0; j < t->source->n && !there; j++)
 			there = same_place(c, &t->source->collections[j]);
 		if (there)
 			continue;
-		if (kept_name(t, c, kept, err) < 0 || note(t, c, kept, true, err) < 0 ||
+		if (kept_name(t, c, kept, err) < 0 || note(t, c, kept, true, false, err) < 0 ||
 		    bak_chroma_swap_add(swap, c, c->name, c->id, kept, err) < 0)
 			return -1;
 		bak_store_log(t->chroma->env, "%s is not in the snapshot: it is kept as %s",

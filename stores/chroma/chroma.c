@@ -9,10 +9,8 @@
 
 #include "stores/drivers.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const struct bak_store_option chroma_options[] = {
 	{.name = "mode",
@@ -112,12 +110,10 @@ static int chroma_open(const struct bak_store_conf *conf, const struct bak_store
 static int probe_directory(struct bak_chroma *chroma, struct bak_store_probe *out,
 			   struct bak_error *err)
 {
-	struct stat st;
+	BAK_AUTO(bak_close_fd) int fd = -1;
 
 	snprintf(out->target, sizeof out->target, "%s", chroma->path);
-	if (stat(chroma->db_path, &st) < 0)
-		return bak_error_sys(err, errno, "%s", chroma->db_path);
-	return 0;
+	return bak_chroma_directory_open(chroma->path, &fd, err);
 }
 
 static int chroma_probe(void *store, struct bak_store_probe *out, struct bak_error *err)

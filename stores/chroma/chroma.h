@@ -1,7 +1,7 @@
 /*
  * The parts of the chroma driver: what a server is asked (server.c), its collections (list.c),
  * pages fetched ahead (fetch.c), rows as text (scan.c, row.c); a server saved collection by
- * collection (api_backup.c, api_import.c) and restored (from_snapshot.c, load.c, swap.c, api_restore.c); its folder
+ * collection (api_backup.c, api_import.c) and restored (from_snapshot.c, load.c, anew.c, swap.c, api_restore.c); its folder
  * saved as it is (directory.c) and exchanged (exchange.c), and one collection out of it by a
  * server of our own (scratch.c); health (doctor.c). The driver is chroma.c.
  */
@@ -128,13 +128,24 @@ struct bak_chroma_rows {
 	void *ctx;
 };
 /* Makes the collection under the name into, adds all rows, reads them back and compares. The id
- * that it got into out_id, to free. After a failure it is gone. */
+ * that it got into out_id, to free. After a failure *out_made tells whether something is there under
+ * that name, *out_differs whether only what came back was not what was sent. */
 int bak_chroma_load(struct bak_chroma *chroma, const struct bak_chroma_collection *collection,
-		    const char *into, const struct bak_chroma_rows *rows, char **out_id,
-		    uint64_t *out_n, struct bak_error *err);
+		    const char *into, const struct bak_chroma_rows *rows, bool *out_made,
+		    bool *out_differs, char **out_id, uint64_t *out_n, struct bak_error *err);
 /* Deletes by name. */
 int bak_chroma_delete(struct bak_http *http, const struct bak_chroma_collection *collection,
 		      const char *name, struct bak_error *err);
+
+/* --- anew.c --- */
+
+#define BAK_CHROMA_NAME_LEN 513
+/* So many bytes of a name stay when something is put behind it. */
+int bak_chroma_head_len(const char *name);
+/* Makes the collection under a new name, which goes to out_name. After a failure nothing is left. */
+int bak_chroma_anew(struct bak_chroma *chroma, const struct bak_chroma_collection *collection,
+		    const struct bak_chroma_rows *rows, char out_name[BAK_CHROMA_NAME_LEN],
+		    char **out_id, uint64_t *out_n, struct bak_error *err);
 
 /* --- swap.c --- */
 
@@ -183,6 +194,8 @@ int bak_chroma_directory_backup(struct bak_chroma *chroma, struct bak_writer *wr
 				struct bak_error *err);
 int bak_chroma_directory_import(struct bak_chroma *chroma, const char *path,
 				struct bak_writer *writer, json_t *facts, struct bak_error *err);
+/* A folder with a database in it that we may read: a descriptor of it. */
+int bak_chroma_directory_open(const char *path, int *out_fd, struct bak_error *err);
 /* Rows of each collection by the database of a folder. */
 int bak_chroma_directory_counts(struct bak_chroma *chroma, sqlite3 *db, const char *db_path,
 				json_t *counts, struct bak_error *err);

@@ -440,25 +440,26 @@ static int add_facts(struct copy *c, int64_t began, struct bak_error *err)
 
 /* --- the whole --- */
 
-/* A folder with a database in it that we may read. */
-static int open_folder(struct copy *c, struct bak_error *err)
+int bak_chroma_directory_open(const char *path, int *out_fd, struct bak_error *err)
 {
+	BAK_AUTO(bak_close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
 
-	c->fd = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (c->fd < 0)
-		return bak_error_sys(err, errno, "%s", c->path);
-	if (fstatat(c->fd, BAK_CHROMA_DB, &st, 0) == 0) {
-		if (faccessat(c->fd, BAK_CHROMA_DB, R_OK, AT_EACCESS) == 0)
-			return 0;
-		return bak_error_sys(err, errno, "%s cannot be read: run as its owner (user %u)",
-				     c->db_path, (unsigned)st.st_uid);
-	}
-	if (errno == ENOENT)
+	if (fd < 0)
+		return bak_error_sys(err, errno, "%s", path);
+	if (fstatat(fd, BAK_CHROMA_DB, &st, 0) < 0) {
+		if (errno != ENOENT)
+			return bak_error_sys(err, errno, "%s/%s", path, BAK_CHROMA_DB);
 		return bak_error_set(err, BAK_NOT_FOUND,
-				     "%s holds no Chroma data: there is no %s in it", c->path,
+				     "%s holds no Chroma data: there is no %s in it", path,
 				     BAK_CHROMA_DB);
-	return bak_error_sys(err, errno, "%s", c->db_path);
+	}
+	if (faccessat(fd, BAK_CHROMA_DB, R_OK, AT_EACCESS) < 0)
+		return bak_error_sys(err, errno, "%s/%s cannot be read: run as its owner (user %u)",
+				     path, BAK_CHROMA_DB, (unsigned)st.st_uid);
+	*out_fd = fd;
+	fd = -1;
+	return 0;
 }
 
 /* locked: a server may run on it. */
@@ -494,7 +495,7 @@ static int copy_folder(struct copy *c, bool locked, struct bak_error *err)
 	int64_t began = 0;
 	int rc = 0;
 
-	if (open_folder(c, err) < 0)
+	if (bak_chroma_directory_open(c->path, &c->fd, err) < 0)
 		return -1;
 	for (int i = 0; i < TRIES && rc == 0; i++) {
 		if (i > 0)

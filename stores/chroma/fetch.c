@@ -168,7 +168,10 @@ static int connect_reader(struct bak_chroma_fetch *f, struct bak_error *err)
 			.name = conf->name, .driver = conf->driver, .n = 1, .pairs = &f->url};
 		conf = &f->address;
 	}
-	return bak_http_open(conf, &f->env, &bak_chroma_server, &f->http, err);
+	if (bak_http_open(conf, &f->env, &bak_chroma_server, &f->http, err) < 0)
+		return -1;
+	bak_http_is_known(f->http);
+	return 0;
 }
 
 static int start(struct bak_chroma_fetch *f, struct bak_error *err)

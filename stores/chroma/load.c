@@ -23,6 +23,7 @@ struct load {
 	size_t *ends;
 	size_t n_ends, cap_ends;
 	size_t batch_bytes; /* grows smaller when the server takes no more */
+	bool differs;
 };
 
 /* --- the empty collection --- */
@@ -33,6 +34,8 @@ static bool is_within(const json_t *want, const json_t *have)
 	const char *key;
 	json_t *value;
 
+	if (!want)
+		return true;
 	if (!json_is_object(want))
 		return json_equal(want, have);
 	json_object_foreach((json_t *)(uintptr_t)want, key, value)
@@ -65,6 +68,21 @@ static json_t *creation(const struct load *l, bool by_schema)
 	return body;
 }
 
+/* The name is nobody else's: what has it was made by us, even if the answer was lost and the second
+ * try was told that it exists. */
+static int ask_made(struct load *l, json_t **out, struct bak_error *err)
+{
+	BAK_AUTO(bak_free_ptr) char *behind = bak_http_path("/%s", l->into);
+	BAK_AUTO(bak_free_ptr) char *path = behind ? bak_chroma_path(l->collection, behind) : NULL;
+	struct bak_error scratch = BAK_ERROR_INIT;
+
+	if (!path || (err->code != BAK_EXISTS && err->code != BAK_UNAVAILABLE) ||
+	    bak_http_json(l->chroma->http, "GET", path, NULL, out, &scratch) < 0)
+		return -1;
+	*err = (struct bak_error)BAK_ERROR_INIT;
+	return 0;
+}
+
 static int create(struct load *l, bool by_schema, bool *out_same, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) char *path = bak_chroma_path(l->collection, "");
@@ -73,8 +91,8 @@ static int create(struct load *l, bool by_schema, bool *out_same, struct bak_err
 	const char *id;
 	int rc = path && body ? 0 : bak_error_nomem(err);
 
-	if (rc == 0)
-		rc = bak_http_json(l->chroma->http, "POST", path, body, &made, err);
+	if (rc == 0 && bak_http_json(l->chroma->http, "POST", path, body, &made, err) < 0)
+		rc = ask_made(l, &made, err);
 	id = json_string_value(json_object_get(made, "id"));
 	if (rc == 0) {
 		free(l->id);
@@ -281,24 +299,39 @@ static int fill(struct load *l, struct bak_error *err)
 
 /* --- reading back --- */
 
-static int compare_page(struct load *l, const struct bak_chroma_page *page, uint64_t at,
-			struct bak_error *err)
+/* What came back is told in so far as it fits into a line. */
+static int tell_difference(struct load *l, struct bak_text id, struct bak_text want,
+			   struct bak_text have, struct bak_error *err)
+{
+	size_t at = 0;
+
+	/* Lists are what servers mix up: see anew.c. */
+	l->differs = memchr(have.p, '[', have.len) != NULL;
+	while (at < want.len && at < have.len && want.p[at] == have.p[at])
+		at++;
+	bak_store_log(l->chroma->env, "wanted from byte %zu on: %.*s", at,
+		      (int)(want.len - at < 400 ? want.len - at : 400), want.p + at);
+	bak_store_log(l->chroma->env, "came back: %.*s",
+		      (int)(have.len - at < 400 ? have.len - at : 400), have.p + at);
+	return bak_error_set(err, BAK_CORRUPT, "the row with id %.*s reads back differently",
+			     (int)(id.len < 200 ? id.len : 200), id.p);
+}
+
+static int compare_page(struct load *l, const struct bak_chroma_page *page, struct bak_error *err)
 {
 	BAK_AUTO(bak_buf_release) struct bak_buf line = BAK_BUF_INIT;
 	bool nearly = bak_chroma_is_cosine(l->collection);
 
 	for (size_t i = 0; i < page->n; i++) {
-		struct bak_text want;
+		struct bak_text want = {"", 0}, have;
 		int rc = l->rows->next(l->rows->ctx, &want, err);
 
 		line.len = 0;
 		if (rc < 0 || bak_chroma_page_line(page, i, &line, err) < 0)
 			return -1;
-		if (rc == 0 || !bak_chroma_lines_equal(
-				       want, (struct bak_text){(char *)line.p, line.len}, nearly))
-			return bak_error_set(err, BAK_CORRUPT,
-					     "row %" PRIu64 " (id %.*s) reads back differently",
-					     at + i + 1, (int)page->ids.v[i].len, page->ids.v[i].p);
+		have = (struct bak_text){(const char *)line.p, line.len};
+		if (rc == 0 || !bak_chroma_lines_equal(want, have, nearly))
+			return tell_difference(l, page->ids.v[i], want, have, err);
 	}
 	return 0;
 }
@@ -324,7 +357,7 @@ static int compare(struct load *l, struct bak_error *err)
 		return -1;
 	n = 0;
 	while ((rc = bak_chroma_fetch_next(fetch, &page, err)) > 0) {
-		rc = compare_page(l, page, n, err);
+		rc = compare_page(l, page, err);
 		n += page->n;
 		if (rc < 0)
 			break;
@@ -339,23 +372,9 @@ static int compare(struct load *l, struct bak_error *err)
 
 /* --- the whole --- */
 
-/* Not stopped by who cancels the restore. */
-static void drop(struct load *l)
-{
-	static const struct bak_store_env quiet = {.ctx = NULL};
-	struct bak_error scratch = BAK_ERROR_INIT;
-	struct bak_http *http = NULL;
-
-	if (bak_http_open(l->chroma->conf, &quiet, &bak_chroma_server, &http, &scratch) < 0 ||
-	    bak_chroma_delete(http, l->collection, l->into, &scratch) < 0)
-		bak_store_warn(l->chroma->env, "collection %s is left over: %s", l->into,
-			       scratch.msg);
-	bak_http_close(http);
-}
-
 int bak_chroma_load(struct bak_chroma *chroma, const struct bak_chroma_collection *collection,
-		    const char *into, const struct bak_chroma_rows *rows, char **out_id,
-		    uint64_t *out_n, struct bak_error *err)
+		    const char *into, const struct bak_chroma_rows *rows, bool *out_made,
+		    bool *out_differs, char **out_id, uint64_t *out_n, struct bak_error *err)
 {
 	struct load l = {.chroma = chroma,
 			 .collection = collection,
@@ -364,12 +383,16 @@ int bak_chroma_load(struct bak_chroma *chroma, const struct bak_chroma_collectio
 			 .batch_bytes = BATCH_BYTES};
 	int rc = bak_chroma_ask(chroma->http, &l.server, err);
 
+	*out_differs = false;
 	if (rc == 0)
 		rc = create_any(&l, err);
-	if (rc == 0 && (fill(&l, err) < 0 || compare(&l, err) < 0))
-		rc = -1;
-	if (rc < 0 && l.id)
-		drop(&l);
+	if (rc == 0)
+		rc = fill(&l, err);
+	if (rc == 0) {
+		rc = compare(&l, err);
+		*out_differs = l.differs;
+	}
+	*out_made = l.id != NULL;
 	if (rc == 0) {
 		*out_n = l.n;
 		*out_id = l.id;

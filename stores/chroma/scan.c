@@ -340,25 +340,31 @@ static size_t padding_of(struct bak_text text)
 	return text.p[text.len - 2] == '=' ? 2 : 1;
 }
 
-int bak_text_to_bytes(struct bak_text text, struct bak_buf *out)
+int bak_base64_decode(const char *p, size_t len, struct bak_buf *out)
 {
 	BAK_AUTO(bak_buf_release) struct bak_buf again = BAK_BUF_INIT;
-	struct bak_text inner = {text.p + 1, text.len - 2};
+	const struct bak_text text = {p, len};
 	size_t at = out->len;
 	int n;
 
-	if (text.len < 2 || text.p[0] != '"' || text.p[text.len - 1] != '"' || inner.len % 4 ||
-	    inner.len > INT32_MAX || bak_buf_reserve(out, inner.len / 4 * 3) < 0)
+	if (len % 4 || len > INT32_MAX || bak_buf_reserve(out, len / 4 * 3) < 0)
 		return -1;
-	n = inner.len ? EVP_DecodeBlock(out->p + at, (const uint8_t *)inner.p, (int)inner.len) : 0;
-	if (n < 0 || (size_t)n < padding_of(inner))
+	n = len ? EVP_DecodeBlock(out->p + at, (const uint8_t *)p, (int)len) : 0;
+	if (n < 0 || (size_t)n < padding_of(text))
 		return -1;
-	out->len += (size_t)n - padding_of(inner);
+	out->len += (size_t)n - padding_of(text);
 	/* It takes white space and bits behind the end too: only what we write is right. */
-	if (bak_text_from_bytes(out->p + at, out->len - at, &again) < 0 || again.len != text.len ||
-	    memcmp(again.p, text.p, text.len) != 0) {
+	if (bak_text_from_bytes(out->p + at, out->len - at, &again) < 0 || again.len != len + 2 ||
+	    memcmp(again.p + 1, p, len) != 0) {
 		out->len = at;
 		return -1;
 	}
 	return 0;
+}
+
+int bak_text_to_bytes(struct bak_text text, struct bak_buf *out)
+{
+	if (text.len < 2 || text.p[0] != '"' || text.p[text.len - 1] != '"')
+		return -1;
+	return bak_base64_decode(text.p + 1, text.len - 2, out);
 }

@@ -42,5 +42,7 @@ int bak_scan_floats(struct bak_scan *scan, struct bak_buf *out, size_t *out_n);
 int bak_text_from_bytes(const void *p, size_t len, struct bak_buf *out);
 /* And back: -1 also when it is anything else than what the above writes. */
 int bak_text_to_bytes(struct bak_text text, struct bak_buf *out);
+/* The same without quotes. */
+int bak_base64_decode(const char *p, size_t len, struct bak_buf *out);
 
 #endif

@@ -109,14 +109,12 @@ static int plan_toggle(struct bak_http *http, const json_t *entry, struct bak_ch
 		return -1;
 	bak_hex(hex, random, sizeof random);
 	memcpy(between + strlen(between), hex, sizeof hex);
-	if (!live_id && !kept_id)
+	bool both = json_is_true(json_object_get(entry, "replaced")) &&
+		    json_is_true(json_object_get(entry, "made"));
+	if ((!live_id && !kept_id) || (both && (!live_id || !kept_id)))
 		return bak_error_set(err, BAK_NOT_FOUND,
-				     "there is neither a collection %s nor %s any more", live,
-				     kept);
-	if (json_is_true(json_object_get(entry, "replaced")) && !kept_id)
-		return bak_error_set(err, BAK_NOT_FOUND,
-				     "%s, which was kept, is gone: %s cannot be rolled back", kept,
-				     live);
+				     "there is no collection %s any more: %s cannot be rolled back",
+				     live_id ? kept : live, live);
 	if (!kept_id)
 		return bak_chroma_swap_add(swap, &at, live, live_id, kept, err);
 	if (!live_id)
