@@ -249,6 +249,13 @@ static void test_unchanged_tree_adds_nothing(void **state)
 		struct bak_source_inode in = bak_test_inode(BAK_TYPE_FILE, 10 + i, strlen(name));
 		expect_reuse(w, name, &in, 1);
 	}
+	/* Asked beforehand, by path, it says the same. */
+	struct bak_source_inode asked = bak_test_inode(BAK_TYPE_FILE, 13, strlen("f00003"));
+	assert_int_equal(bak_writer_would_reuse(w, "d/f00003", &asked, &err), 1);
+	assert_int_equal(bak_writer_would_reuse(w, "d/f00004", &asked, &err), 0);
+	assert_int_equal(bak_writer_would_reuse(w, "f00003", &asked, &err), 0);
+	asked.inode.mtime_s++;
+	assert_int_equal(bak_writer_would_reuse(w, "d/f00003", &asked, &err), 0);
 	assert_int_equal(bak_writer_leave(w, &err), 0);
 	bak_fixture_finish(&fx, w, &two, &added, NULL);
 	assert_int_equal(added, 0);
