@@ -276,5 +276,6 @@ expect 0 restored bakfs restore live@latest --yes
 python3 "$data" digest "$live" | diff want - >diff || fail "after damage: $(head -3 diff)"
 # An index that is gone is told by a backup of the folder.
 chroma_stop s-live
-rm -r "$(dirname "$(find s-live/data -name index_metadata.pickle | head -1)")"
+rm -r "s-live/data/$(sqlite3 s-live/data/chroma.sqlite3 'SELECT s.id FROM segments s JOIN max_seq_id m
+	ON m.segment_id = s.id WHERE s.scope = "VECTOR" LIMIT 1')"
 expect 3 'is gone: it is the index of a collection, whose vectors are lost' bakfs backup folder
