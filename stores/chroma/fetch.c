@@ -1,5 +1,6 @@
-/* Pages of a collection, fetched by a thread of their own while the one before is worked on: the
- * server takes as long to write a page as we take to read it. See chroma.h. */
+/* Pages of a collection, fetched by threads of their own while the one before is worked on: the
+ * server takes longer to write a page than we take to read it, and it writes two at a time. They are
+ * handed over in order. See chroma.h. */
 #include "stores/chroma/chroma.h"
 
 #include <inttypes.h>
@@ -9,29 +10,38 @@
 #include <string.h>
 #include <time.h>
 
-/* Pages of about this many bytes: larger ones win nothing, and three lie in memory. */
-#define PAGE_BYTES ((uint64_t)6 << 20)
+/* Pages of about this many bytes: four lie in memory, and with smaller ones the server spends more
+ * on finding where they begin. */
+#define PAGE_BYTES ((uint64_t)5 << 20)
 #define PAGE_ROWS_MAX 2000
 #define IDS_ROWS_MAX 50000
+#define WORKERS 2
 /* How long the reader sleeps before it looks whether it shall stop. */
 #define LOOK_MS 200
 
 struct bak_chroma_fetch {
 	struct bak_chroma_fetch_conf conf;
-	struct bak_store_env env;      /* the thread's own: it tells nobody anything */
+	struct bak_store_env env;      /* the threads' own: it tells nobody anything */
 	struct bak_store_conf address; /* of a server that is not the configured one */
 	struct bak_store_pair url;
-	struct bak_http *http;
 	char *path;
-	pthread_t thread;
-	bool started;
+	struct worker {
+		struct bak_chroma_fetch *fetch;
+		struct bak_http *http;
+		pthread_t thread;
+		bool started;
+	} workers[WORKERS];
+	bool has_lock;
 	atomic_bool stop;
 
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
-	bool full, ended; /* body waits to be taken; nothing follows it */
+	uint64_t at, limit;    /* where the next page begins, how many rows it has */
+	uint64_t claims, turn; /* pages given out; which of them is to be handed over */
+	bool full;             /* body waits to be taken */
 	struct bak_buf body;
-	struct bak_error err; /* ended with it */
+	bool failed;
+	struct bak_error err;
 
 	/* The reader's. */
 	struct bak_buf taken;
@@ -45,14 +55,14 @@ static int is_stopped(void *ctx)
 	return atomic_load(&f->stop);
 }
 
-/* --- the thread --- */
+/* --- the threads --- */
 
 static uint64_t first_limit(const struct bak_chroma_fetch *f)
 {
 	json_int_t dim = json_integer_value(
 		json_object_get(f->conf.collection->about, "dimension"));
 	/* A float is written with eleven bytes or so. */
-	uint64_t row = (dim > 0 && dim < 1000000 ? (uint64_t)dim * 12 : 12000) + 4000;
+	uint64_t row = (dim > 0 && dim < 1000000 ? (uint64_t)dim * 12 : 12000) + 1500;
 
 	if (f->conf.ids_only)
 		return IDS_ROWS_MAX;
@@ -70,9 +80,10 @@ static uint64_t next_limit(const struct bak_chroma_fetch *f, uint64_t limit, uin
 	return most ? most : 1;
 }
 
-static int ask(struct bak_chroma_fetch *f, uint64_t at, uint64_t limit, struct bak_buf *out,
+static int ask(struct worker *w, uint64_t at, uint64_t limit, struct bak_buf *out,
 	       struct bak_error *err)
 {
+	const struct bak_chroma_fetch *f = w->fetch;
 	struct bak_http_answer answer = {.status = 0};
 	char body[256];
 	int n = snprintf(
@@ -84,7 +95,7 @@ static int ask(struct bak_chroma_fetch *f, uint64_t at, uint64_t limit, struct b
 						 .body = body,
 						 .body_len = (size_t)n,
 						 .again = true};
-	int rc = bak_http_send(f->http, &request, &answer, err);
+	int rc = bak_http_send(w->http, &request, &answer, err);
 
 	if (rc == 0) {
 		bak_buf_release(out);
@@ -96,11 +107,11 @@ static int ask(struct bak_chroma_fetch *f, uint64_t at, uint64_t limit, struct b
 }
 
 /* A page, with fewer rows if it would be too large to be taken. */
-static int ask_less(struct bak_chroma_fetch *f, uint64_t at, uint64_t *limit, struct bak_buf *out,
+static int ask_less(struct worker *w, uint64_t at, uint64_t *limit, struct bak_buf *out,
 		    struct bak_error *err)
 {
 	for (;;) {
-		if (ask(f, at, *limit, out, err) == 0)
+		if (ask(w, at, *limit, out, err) == 0)
 			return 0;
 		if (err->code != BAK_UNSUPPORTED || *limit == 1)
 			return -1;
@@ -108,75 +119,117 @@ static int ask_less(struct bak_chroma_fetch *f, uint64_t at, uint64_t *limit, st
 	}
 }
 
-/* Waits until the page before was taken. */
-static bool hand_over(struct bak_chroma_fetch *f, struct bak_buf *body)
+/* The next rows that nobody asks for yet. */
+static bool claim(struct bak_chroma_fetch *f, uint64_t *out_at, uint64_t *out_end,
+		  uint64_t *out_turn)
 {
-	bool stopped;
+	bool more;
 
 	pthread_mutex_lock(&f->lock);
-	while (f->full && !atomic_load(&f->stop))
+	more = !atomic_load(&f->stop) && !f->failed && f->at < f->conf.rows;
+	if (more) {
+		*out_at = f->at;
+		f->at += f->limit < f->conf.rows - f->at ? f->limit : f->conf.rows - f->at;
+		*out_end = f->at;
+		*out_turn = f->claims++;
+	}
+	pthread_mutex_unlock(&f->lock);
+	return more;
+}
+
+/* Until all pages before were taken. With the lock. */
+static bool wait_turn(struct bak_chroma_fetch *f, uint64_t turn)
+{
+	while ((f->turn != turn || f->full) && !f->failed && !atomic_load(&f->stop))
 		pthread_cond_wait(&f->changed, &f->lock);
-	stopped = atomic_load(&f->stop);
-	if (!stopped) {
+	return !f->failed && !atomic_load(&f->stop);
+}
+
+/* asked: rows of the page; last: of what was claimed. */
+static bool hand_over(struct bak_chroma_fetch *f, uint64_t turn, struct bak_buf *body,
+		      uint64_t asked, bool last)
+{
+	bool mine;
+
+	pthread_mutex_lock(&f->lock);
+	mine = wait_turn(f, turn);
+	if (mine) {
 		struct bak_buf spare = f->body;
 
+		f->limit = next_limit(f, asked, body->len);
 		f->body = *body;
 		*body = spare;
 		f->full = true;
+		f->turn += last;
 		pthread_cond_broadcast(&f->changed);
 	}
 	pthread_mutex_unlock(&f->lock);
-	return !stopped;
+	return mine;
+}
+
+static void fail(struct bak_chroma_fetch *f, uint64_t turn, const struct bak_error *err)
+{
+	pthread_mutex_lock(&f->lock);
+	if (wait_turn(f, turn)) {
+		f->failed = true;
+		f->err = *err;
+		pthread_cond_broadcast(&f->changed);
+	}
+	pthread_mutex_unlock(&f->lock);
 }
 
 static void *run(void *ctx)
 {
-	struct bak_chroma_fetch *f = ctx;
+	struct worker *w = ctx;
+	struct bak_chroma_fetch *f = w->fetch;
 	BAK_AUTO(bak_buf_release) struct bak_buf body = BAK_BUF_INIT;
 	struct bak_error err = BAK_ERROR_INIT;
-	uint64_t limit = first_limit(f);
+	uint64_t at, end, turn;
 
-	for (uint64_t at = 0, asked; at < f->conf.rows; at += asked) {
-		uint64_t bytes;
-
-		asked = limit < f->conf.rows - at ? limit : f->conf.rows - at;
-		if (ask_less(f, at, &asked, &body, &err) < 0)
-			break;
-		bytes = body.len;
-		if (!hand_over(f, &body))
-			break;
-		limit = next_limit(f, asked, bytes);
+	while (claim(f, &at, &end, &turn)) {
+		for (uint64_t asked; at < end; at += asked) {
+			asked = end - at;
+			if (ask_less(w, at, &asked, &body, &err) < 0) {
+				fail(f, turn, &err);
+				return NULL;
+			}
+			if (!hand_over(f, turn, &body, asked, at + asked == end))
+				return NULL;
+		}
 	}
-	pthread_mutex_lock(&f->lock);
-	f->err = err;
-	f->ended = true;
-	pthread_cond_broadcast(&f->changed);
-	pthread_mutex_unlock(&f->lock);
 	return NULL;
 }
 
 /* --- who reads --- */
 
-static int connect_reader(struct bak_chroma_fetch *f, struct bak_error *err)
+static const struct bak_store_conf *address_of(struct bak_chroma_fetch *f)
 {
 	const struct bak_store_conf *conf = f->conf.chroma->conf;
 
-	if (f->conf.url) {
-		f->url = (struct bak_store_pair){.key = (char *)(uintptr_t) "url",
-						 .value = (char *)(uintptr_t)f->conf.url};
-		f->address = (struct bak_store_conf){
-			.name = conf->name, .driver = conf->driver, .n = 1, .pairs = &f->url};
-		conf = &f->address;
-	}
-	if (bak_http_open(conf, &f->env, &bak_chroma_server, &f->http, err) < 0)
-		return -1;
-	bak_http_is_known(f->http);
-	return 0;
+	if (!f->conf.url)
+		return conf;
+	f->url = (struct bak_store_pair){.key = (char *)(uintptr_t) "url",
+					 .value = (char *)(uintptr_t)f->conf.url};
+	f->address = (struct bak_store_conf){
+		.name = conf->name, .driver = conf->driver, .n = 1, .pairs = &f->url};
+	return &f->address;
 }
 
+static int start_worker(struct bak_chroma_fetch *f, struct worker *w, struct bak_error *err)
+{
+	w->fetch = f;
+	if (bak_http_open(address_of(f), &f->env, &bak_chroma_server, &w->http, err) < 0)
+		return -1;
+	bak_http_is_known(w->http);
+	w->started = pthread_create(&w->thread, NULL, run, w) == 0;
+	return w->started ? 0 : bak_error_nomem(err);
+}
+
+/* A second thread only where there is more than one page. */
 static int start(struct bak_chroma_fetch *f, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) char *behind = bak_http_path("/%s/get", f->conf.collection->id);
+	size_t n = f->conf.rows > f->limit ? WORKERS : 1;
 	pthread_condattr_t attr;
 
 	f->path = behind ? bak_chroma_path(f->conf.collection, behind) : NULL;
@@ -187,13 +240,12 @@ static int start(struct bak_chroma_fetch *f, struct bak_error *err)
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	if (pthread_create(&f->thread, NULL, run, f) == 0) {
-		f->started = true;
-		return 0;
+	f->has_lock = true;
+	for (size_t i = 0; i < n; i++) {
+		if (start_worker(f, &f->workers[i], err) < 0)
+			return -1;
 	}
-	pthread_cond_destroy(&f->changed);
-	pthread_mutex_destroy(&f->lock);
-	return bak_error_nomem(err);
+	return 0;
 }
 
 int bak_chroma_fetch_new(const struct bak_chroma_fetch_conf *conf, struct bak_chroma_fetch **out,
@@ -206,7 +258,8 @@ int bak_chroma_fetch_new(const struct bak_chroma_fetch_conf *conf, struct bak_ch
 	f->conf = *conf;
 	f->env = (struct bak_store_env){.ctx = f, .cancelled = is_stopped};
 	f->err = (struct bak_error)BAK_ERROR_INIT;
-	if (connect_reader(f, err) < 0 || start(f, err) < 0) {
+	f->limit = first_limit(f);
+	if (start(f, err) < 0) {
 		bak_chroma_fetch_free(f);
 		return -1;
 	}
@@ -225,13 +278,19 @@ static void wait_a_while(struct bak_chroma_fetch *f)
 	pthread_cond_timedwait(&f->changed, &f->lock, &until);
 }
 
+/* Nothing more will come. With the lock. */
+static bool has_ended(const struct bak_chroma_fetch *f)
+{
+	return f->failed || (f->at == f->conf.rows && f->turn == f->claims);
+}
+
 /* 1 taken, 0 the end, -1. */
 static int take_body(struct bak_chroma_fetch *f, struct bak_error *err)
 {
 	int rc = 0;
 
 	pthread_mutex_lock(&f->lock);
-	while (!f->full && !f->ended && rc == 0) {
+	while (!f->full && !has_ended(f) && rc == 0) {
 		wait_a_while(f);
 		rc = bak_store_check_cancelled(f->conf.chroma->env, err);
 	}
@@ -243,7 +302,7 @@ static int take_body(struct bak_chroma_fetch *f, struct bak_error *err)
 		f->full = false;
 		pthread_cond_broadcast(&f->changed);
 		rc = 1;
-	} else if (rc == 0 && f->err.code != BAK_OK) {
+	} else if (rc == 0 && f->failed) {
 		*err = f->err;
 		rc = -1;
 	}
@@ -266,20 +325,27 @@ int bak_chroma_fetch_next(struct bak_chroma_fetch *f, const struct bak_chroma_pa
 	return 1;
 }
 
+static void end_workers(struct bak_chroma_fetch *f)
+{
+	pthread_mutex_lock(&f->lock);
+	atomic_store(&f->stop, true);
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+	for (size_t i = 0; i < WORKERS; i++) {
+		if (f->workers[i].started)
+			pthread_join(f->workers[i].thread, NULL);
+		bak_http_close(f->workers[i].http);
+	}
+	pthread_cond_destroy(&f->changed);
+	pthread_mutex_destroy(&f->lock);
+}
+
 void bak_chroma_fetch_free(struct bak_chroma_fetch *f)
 {
 	if (!f)
 		return;
-	if (f->started) {
-		pthread_mutex_lock(&f->lock);
-		atomic_store(&f->stop, true);
-		pthread_cond_broadcast(&f->changed);
-		pthread_mutex_unlock(&f->lock);
-		pthread_join(f->thread, NULL);
-		pthread_cond_destroy(&f->changed);
-		pthread_mutex_destroy(&f->lock);
-	}
-	bak_http_close(f->http);
+	if (f->has_lock)
+		end_workers(f);
 	bak_chroma_page_release(&f->page);
 	bak_buf_release(&f->taken);
 	bak_buf_release(&f->body);

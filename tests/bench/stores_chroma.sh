@@ -16,7 +16,7 @@ chroma_store() { printf '[store bench]\ntype = chroma\nurl = %s\n' "$(chroma_url
 chroma_pages()
 {
 	local at
-	for ((at = 0; at < chroma_rows; at += 700)); do
+	for ((at = 0; at < chroma_rows; at += 1200)); do
 		[ "$at" = 0 ] || echo next
 		printf 'url = "%s/get"\noutput = "/dev/null"\nheader = "Content-Type: application/json"\n' \
 			"$chroma_collection"
