@@ -3,7 +3,9 @@
  *
  * put_commit is the one place of the program where an object becomes durable: fsync, rename without
  * replacing, fsync of the folder. Everything is relative to one descriptor of the root, so that a
- * moved working directory or a renamed repository changes nothing under way.
+ * moved working directory or a renamed repository changes nothing under way. When that is dead (a
+ * network disk was mounted anew, the folder was removed and put back), who reads opens it once more,
+ * by its path: whoever has a repository open for long, such as a mount, goes on when it is back.
  */
 #include "engine/storage/backend.h"
 
@@ -12,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +28,13 @@ struct dir_backend {
 	struct bak_backend base;
 	int root;
 	char *path;
+	char *real; /* absolute; NULL: it cannot be opened once more */
+	pthread_mutex_t lock;
+	struct bak_buf identity; /* bakfs.json as it was read first; the lock guards it */
 };
+
+#define IDENTITY "bakfs.json"
+#define IDENTITY_MAX 65536u
 
 struct dir_put {
 	struct bak_put base;
@@ -57,12 +66,66 @@ static int fail_write(struct dir_backend *dir, int e, uint64_t missing, const ch
 	return -1;
 }
 
+/* --- a root that is dead --- */
+
+static bool is_dead(const struct dir_backend *dir, int e)
+{
+	struct stat st;
+	if (e == ENOENT) /* also in a folder that was removed */
+		return fstat(dir->root, &st) == 0 && st.st_nlink == 0;
+	return e == ENOTCONN || e == ESTALE || e == ENODEV;
+}
+
+/* Remembers what tells this repository from others. */
+static void note_identity(struct dir_backend *dir, const void *p, size_t len)
+{
+	pthread_mutex_lock(&dir->lock);
+	if (!dir->identity.len && len <= IDENTITY_MAX)
+		(void)bak_buf_append(&dir->identity, p, len); /* without memory: as if unknown */
+	pthread_mutex_unlock(&dir->lock);
+}
+
+static bool has_identity(struct dir_backend *dir, int root)
+{
+	BAK_AUTO(bak_close_fd) int fd = openat(root, IDENTITY, O_RDONLY | O_CLOEXEC);
+	BAK_AUTO(bak_free_ptr) char *p = malloc(IDENTITY_MAX + 1);
+	ssize_t n = fd < 0 || !p ? -1 : pread(fd, p, IDENTITY_MAX + 1, 0);
+	return n > 0 && (size_t)n == dir->identity.len &&
+	       memcmp(p, dir->identity.p, (size_t)n) == 0;
+}
+
+/* After a failure e: whether the repository is there again by its path, and dir->root is that. Where
+ * a disk is not mounted its empty mount point is not. */
+static bool come_back(struct dir_backend *dir, int e)
+{
+	bool back = false;
+	if (!dir->real || !is_dead(dir, e))
+		return false;
+	pthread_mutex_lock(&dir->lock);
+	BAK_AUTO(bak_close_fd) int root = open(dir->real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Others use the number meanwhile: it stays, what it stands for changes at once. */
+	if (root >= 0 && dir->identity.len && has_identity(dir, root))
+		back = dup3(root, dir->root, O_CLOEXEC) >= 0;
+	pthread_mutex_unlock(&dir->lock);
+	return back;
+}
+
+static int open_to_read(struct dir_backend *dir, const char *name, int flags)
+{
+	int fd = openat(dir->root, name, O_RDONLY | O_CLOEXEC | flags);
+	int e = errno;
+	if (fd < 0 && come_back(dir, e))
+		return openat(dir->root, name, O_RDONLY | O_CLOEXEC | flags);
+	errno = e;
+	return fd;
+}
+
 /* Opens an object for reading: 1, 0 not there, -1. */
 static int open_object(struct dir_backend *dir, const char *name, int *out_fd, uint64_t *out_size,
 		       struct bak_error *err)
 {
 	struct stat st;
-	int fd = openat(dir->root, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int fd = open_to_read(dir, name, O_NONBLOCK);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : fail_sys(dir, errno, "open", name, err);
 	if (fstat(fd, &st) < 0) {
@@ -85,6 +148,7 @@ static int dir_get(struct bak_backend *be, const char *name, uint64_t off, size_
 	struct dir_backend *dir = dir_of(be);
 	BAK_AUTO(bak_close_fd) int fd = -1;
 	uint64_t size = 0;
+	size_t before = out->len;
 	int found = open_object(dir, name, &fd, &size, err);
 	if (found <= 0)
 		return found;
@@ -106,15 +170,21 @@ static int dir_get(struct bak_backend *be, const char *name, uint64_t off, size_
 		off += (size_t)n;
 		len -= (size_t)n;
 	}
+	if (off == out->len - before && strcmp(name, IDENTITY) == 0)
+		note_identity(dir, out->p + before, (size_t)off);
 	return 1;
 }
 
 static int dir_size(struct bak_backend *be, const char *name, uint64_t *out_size,
 		    struct bak_error *err)
 {
+	struct dir_backend *dir = dir_of(be);
 	struct stat st;
-	if (fstatat(dir_of(be)->root, name, &st, 0) < 0)
-		return errno == ENOENT ? 0 : fail_sys(dir_of(be), errno, "stat", name, err);
+	int e = fstatat(dir->root, name, &st, 0) < 0 ? errno : 0;
+	if (e && come_back(dir, e))
+		e = fstatat(dir->root, name, &st, 0) < 0 ? errno : 0;
+	if (e)
+		return e == ENOENT ? 0 : fail_sys(dir, e, "stat", name, err);
 	*out_size = (uint64_t)st.st_size;
 	return 1;
 }
@@ -313,7 +383,7 @@ static int list_folder(const struct listing *listing, const char *folder, int de
 	struct dir_backend *dir = listing->dir;
 	if (depth > DIR_MAX_DEPTH)
 		return 0;
-	int fd = openat(dir->root, *folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open_to_read(dir, *folder ? folder : ".", O_DIRECTORY);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : fail_sys(dir, errno, "open", folder, listing->err);
 	DIR *open_dir = fdopendir(fd);
@@ -370,6 +440,9 @@ static void dir_close(struct bak_backend *be)
 {
 	struct dir_backend *dir = dir_of(be);
 	close(dir->root);
+	bak_buf_release(&dir->identity);
+	pthread_mutex_destroy(&dir->lock);
+	free(dir->real);
 	free(dir->path);
 	free(dir);
 }
@@ -421,6 +494,8 @@ int bak_backend_dir_open(const char *path, bool create, struct bak_backend **out
 	dir->base.ops = &dir_ops;
 	dir->root = root;
 	dir->path = copy;
+	dir->real = realpath(path, NULL);
+	pthread_mutex_init(&dir->lock, NULL);
 	*out_backend = &dir->base;
 	return 0;
 }

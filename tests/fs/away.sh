@@ -1,0 +1,101 @@
+#!/bin/bash
+# The repository is away, answers with errors, or does not answer, under a live mount: errors that end,
+# and all is well again without mounting anew when it is back. The index is deleted, too.
+set -eu
+. "$TESTS/fs/lib.sh"
+mkdir src mnt-disk
+head -c 6000000 /dev/urandom >src/random
+seq 200000 >src/text
+for i in $(seq 50); do echo "small $i" >"src/$i"; done
+setup_repository <<-END
+	[store src]
+	type = files
+	path = src
+	[mount]
+	spool = $work/home
+END
+expect 0 . bakfs backup
+mkfifo disk-ready
+# The repository behind a disk that can fail; its index and state know it by its own id.
+sed "s|^path = $work/repo|path = $work/mnt-disk/repo|" bakfs.conf >away.conf
+mkdir shown
+mv repo shown/repo
+plug()
+{
+	"$PASSTHROUGH" shown mnt-disk >disk-ready &
+	disk=$!
+	read -r _ <disk-ready
+}
+unplug()
+{
+	kill -KILL "$disk"
+	wait "$disk" || true
+	umount -l mnt-disk 2>/dev/null || fusermount3 -uz mnt-disk
+}
+plug
+export BAKFS_CONFIG=$work/away.conf
+latest=mnt/latest/src
+
+# By direct reads of the kernel's cache nothing would be seen: each look is at what was not read yet.
+look() # FILE
+{
+	cmp "src/$1" "$latest/$1"
+}
+refused() # FILE
+{
+	! cat "$latest/$1" >got 2>why || fail "$1 was read from a disk that fails"
+	grep -q 'Input/output error' why || fail "$1: $(cat why)"
+	cmp -n "$(stat -c %s got)" got "src/$1"
+}
+
+for options in '-o cache=1M' '-o ro,cache=1M'; do
+	mount_it $options
+	look 1
+	ls -lR mnt/latest >listing
+
+	# Errors: EIO, while it lasts.
+	kill -USR1 "$disk"
+	refused random
+	ls -lR mnt/latest | cmp - listing
+	cat mnt/status >/dev/null
+	kill -USR2 "$disk"
+	look random
+
+	# Away, and mounted anew at its place: what is open of it is dead for ever.
+	unplug
+	refused text
+	plug
+	look text
+	"$READERS" -t 16 -n 300 src $latest
+
+	# It hangs: readers wait, others are served; it goes on, and so do they.
+	unmount_it 'src:|cannot|mnt-disk'
+	mount_it $options
+	look 2
+	ls -lR mnt/latest >/dev/null
+	kill -STOP "$disk"
+	cat $latest/random >got &
+	reader=$!
+	until_true grep -q "^$reader (cat) D\|^$reader (cat) S " /proc/$reader/stat
+	ls -lR mnt/latest | cmp - listing
+	look 2
+	kill -CONT "$disk"
+	wait $reader || fail "what hung did not go on"
+	cmp got src/random
+	unmount_it 'src:|cannot|mnt-disk'
+done
+
+# The index is deleted: the mount goes on, and shows what others save.
+mount_it
+rm -rf home/cache
+look random
+export BAKFS_CONFIG=$work/away-not.conf
+sed "s|^path = $work/mnt-disk/repo|path = $work/shown/repo|" away.conf >away-not.conf
+echo new >src/new
+expect 0 . bakfs backup
+export BAKFS_CONFIG=$work/away.conf
+shows_new() { [ "$(cat $latest/new)" = new ]; }
+until_true shows_new
+look random
+unmount_it 'src:|cannot|mnt-disk|index'
+unplug
