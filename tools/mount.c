@@ -273,6 +273,7 @@ static int open_and_serve(struct mounting *m)
 	conf.damaged = on_damaged;
 	conf.repaired = on_repaired;
 	conf.damaged_ctx = m;
+	conf.patience_ms = (unsigned)m->options.timeout_s * 1000;
 	if (m->options.cache_bytes)
 		conf.cache_bytes = m->options.cache_bytes;
 	else if (!conf.cache_bytes)

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Longer than a disk takes to wake up, shorter than whoever waits has patience. */
+#define TIMEOUT_S 30
+
 const struct bak_option bak_suboptions_mount[] = {
 	{0, "ro", NULL, "read-only: the fast mount, without /restore", false},
 	{0, "allow_other", NULL, "other users may look too", false},
@@ -21,6 +24,7 @@ const struct bak_option bak_suboptions_mount[] = {
 	{0, "store", "NAME", "show only this store", false},
 	{0, "snapshot", "ID", "show only this snapshot", false},
 	{0, "cache", "SIZE", "memory for decoded segments, such as 256M", false},
+	{0, "timeout", "SECONDS", "how long a disk of the network may take to answer", false},
 	{0, "verify", "full", "prove every byte again while reading", false},
 	{0, "log", "FILE", "as --log, for fstab", false},
 	{0, "key_file", "FILE", "as --key-file, for fstab", false},
@@ -38,7 +42,8 @@ static const char *const ignored[] = {
 
 void bak_mount_options_init(struct bak_mount_options *options)
 {
-	*options = (struct bak_mount_options){.uid = -1, .gid = -1, .umask = -1, .restore_gid = -1};
+	*options = (struct bak_mount_options){
+		.uid = -1, .gid = -1, .umask = -1, .restore_gid = -1, .timeout_s = TIMEOUT_S};
 }
 
 void bak_mount_options_release(struct bak_mount_options *options)
@@ -134,6 +139,12 @@ static int set_value(struct bak_mount_options *options, const char *name, const 
 		return set_text(&options->key_file, value, err);
 	if (!strcmp(name, "password_file"))
 		return set_text(&options->password_file, value, err);
+	if (!strcmp(name, "timeout"))
+		return set_number(&options->timeout_s, name, value, 10, err) < 0 ? -1
+		       : options->timeout_s > 86400
+			       ? bak_error_set(err, BAK_USAGE, "-o timeout=%s: more than a day",
+					       value)
+			       : 0;
 	if (!strcmp(name, "cache") && bak_parse_size(value, &options->cache_bytes))
 		return 0;
 	if (!strcmp(name, "verify") && !strcmp(value, "full")) {

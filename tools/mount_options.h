@@ -14,6 +14,7 @@ struct bak_mount_options {
 	bool read_only, allow_other, owner, verify_full;
 	long long uid, gid, umask;                               /* -1: as stored */
 	long long restore_gid;                                   /* -1: none */
+	long long timeout_s;                                     /* 0: none */
 	uint64_t cache_bytes;                                    /* 0: the configuration's */
 	char *store, *snapshot, *log, *key_file, *password_file; /* owned, may be NULL */
 	char *passed; /* to FUSE, comma separated, may be NULL */

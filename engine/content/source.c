@@ -219,7 +219,8 @@ static int try_copies(struct want *want, const struct bak_seg_id *id, struct bak
 		if (open_copy(source, source->conf.backend, t, want->type, &copies[i], out, err) <
 		    0) {
 			bool memory = err->code == BAK_NO_MEMORY;
-			if (!memory && source->conf.damaged)
+			bool away = err->code == BAK_UNAVAILABLE; /* that is no damage */
+			if (!memory && !away && source->conf.damaged)
 				source->conf.damaged(source->conf.damaged_ctx, &copies[i],
 						     err->msg);
 			bak_error_wrap(err, "pack %s at %llu", pack,

@@ -326,7 +326,11 @@ static int open_backend(struct bak_repo *repo, const struct bak_repo_conf *conf,
 	if (!repo->path)
 		return bak_error_sys(err, errno, "cannot open %s", conf->path);
 	repo->owns_backend = true;
-	return bak_backend_dir_open(repo->path, false, &repo->backend, err);
+	if (bak_backend_dir_open(repo->path, false, &repo->backend, err) < 0)
+		return -1;
+	if (!conf->patience_ms || !bak_backend_dir_is_remote(repo->path))
+		return 0;
+	return bak_backend_patient_new(repo->backend, conf->patience_ms, &repo->backend, err);
 }
 
 static void name_host(struct bak_repo *repo, const char *given)

@@ -29,6 +29,7 @@ struct bak_repo_conf {
 	uint64_t memory;
 	int scrypt_log_n;     /* 0: BAK_SCRYPT_LOG_N */
 	unsigned parity;      /* percent of parity for new packs; 0 none */
+	unsigned patience_ms; /* how long a disk of the network may take to answer; 0: for ever */
 	bool index_in_memory; /* for tests */
 	/* Told while footers are read without an index; may be NULL. */
 	void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total);

@@ -1,6 +1,7 @@
 /*
  * Where objects live: named, immutable blobs. A directory (backend_dir.c), memory (backend_mem.c,
- * the reference and the double in tests), or a wrapper that fails its n-th call (backend_fault.c).
+ * the reference and the double in tests), or a wrapper: one that fails its n-th call (backend_fault.c),
+ * one that does not wait for ever (backend_patient.c).
  *
  * Names: relative, '/' between parts, no part empty or with a dot in front: "packs/3f/3f2a...".
  * Life of an object: put_begin, put_write..., put_commit (durable from then on; fails if the name
@@ -73,6 +74,12 @@ struct bak_backend {
  * without renameat2(RENAME_NOREPLACE) get link + unlink. */
 int bak_backend_dir_open(const char *path, bool create, struct bak_backend **out_backend,
 			 struct bak_error *err);
+/* Whether a folder lies on a disk of the network, or behind FUSE: what may stop to answer. */
+bool bak_backend_dir_is_remote(const char *path);
+/* Takes inner over. What reads fails with BAK_UNAVAILABLE when it takes longer than patience_ms; what
+ * writes waits. Closed while somebody does not answer, it leaves inner to that one. */
+int bak_backend_patient_new(struct bak_backend *inner, unsigned patience_ms,
+			    struct bak_backend **out_backend, struct bak_error *err);
 int bak_backend_mem_new(struct bak_backend **out_backend, struct bak_error *err);
 /* Borrows inner. Calls are counted over all operations (put_write and put_commit included); the
  * fail_at-th (1 is the first, 0 none) and, with sticky, all after it fail with BAK_IO and the text

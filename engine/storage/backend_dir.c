@@ -14,11 +14,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -461,6 +463,21 @@ static const struct bak_backend_ops dir_ops = {
 	.space = dir_space,
 	.close = dir_close,
 };
+
+bool bak_backend_dir_is_remote(const char *path)
+{
+	static const unsigned long kinds[] = {FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC,
+					      SMB2_SUPER_MAGIC, CIFS_SUPER_MAGIC, CEPH_SUPER_MAGIC,
+					      V9FS_MAGIC,       AFS_FS_MAGIC,     CODA_SUPER_MAGIC,
+					      OCFS2_SUPER_MAGIC};
+	struct statfs fs;
+	if (statfs(path, &fs) < 0)
+		return false;
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if ((unsigned long)fs.f_type == kinds[i])
+			return true;
+	return false;
+}
 
 /* Makes the folder durable under its name, if the one above may be read at all. */
 static int sync_above(int root, struct bak_error *err)

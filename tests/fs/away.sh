@@ -32,9 +32,14 @@ unplug()
 	wait "$disk" || true
 	umount -l mnt-disk 2>/dev/null || fusermount3 -uz mnt-disk
 }
+disk=
+trap '[ ! "$disk" ] || kill -KILL "$disk" 2>/dev/null || true; cleanup' EXIT
 plug
 export BAKFS_CONFIG=$work/away.conf
 latest=mnt/latest/src
+
+disk_works() { [ -s mnt-disk/repo/bakfs.json ]; }
+disk_fails() { ! disk_works; }
 
 # By direct reads of the kernel's cache nothing would be seen: each look is at what was not read yet.
 look() # FILE
@@ -55,10 +60,12 @@ for options in '-o cache=1M' '-o ro,cache=1M'; do
 
 	# Errors: EIO, while it lasts.
 	kill -USR1 "$disk"
+	until_true disk_fails
 	refused random
 	ls -lR mnt/latest | cmp - listing
 	cat mnt/status >/dev/null
 	kill -USR2 "$disk"
+	until_true disk_works
 	look random
 
 	# Away, and mounted anew at its place: what is open of it is dead for ever.
@@ -69,7 +76,7 @@ for options in '-o cache=1M' '-o ro,cache=1M'; do
 	"$READERS" -t 16 -n 300 src $latest
 
 	# It hangs: readers wait, others are served; it goes on, and so do they.
-	unmount_it 'src:|cannot|mnt-disk'
+	unmount_it 'src:|cannot|mnt-disk|answer'
 	mount_it $options
 	look 2
 	ls -lR mnt/latest >/dev/null
@@ -82,8 +89,29 @@ for options in '-o cache=1M' '-o ro,cache=1M'; do
 	kill -CONT "$disk"
 	wait $reader || fail "what hung did not go on"
 	cmp got src/random
-	unmount_it 'src:|cannot|mnt-disk'
+	unmount_it 'src:|cannot|mnt-disk|answer'
 done
+
+# It hangs for longer than the mount has patience: many readers, each hears of it, and meanwhile what
+# is known is shown; all works when the disk answers again.
+mount_it -o cache=1M,timeout=1
+look 2
+ls -lR mnt/latest >/dev/null
+kill -STOP "$disk"
+for i in $(seq 24); do
+	dd if=$latest/random of=/dev/null bs=4096 count=1 skip=$((520 + i * 36)) 2>"why.$i" &
+	readers[i]=$!
+done
+ls -lR mnt/latest | cmp - listing
+look 2
+cat mnt/restore/src/status >/dev/null
+for i in $(seq 24); do
+	! wait "${readers[i]}" || fail "a disk that hangs was read"
+	grep -q 'Connection timed out' "why.$i" || fail "$(cat "why.$i")"
+done
+kill -CONT "$disk"
+until_true look random
+unmount_it 'src:|cannot|mnt-disk|answer'
 
 # The index is deleted: the mount goes on, and shows what others save.
 mount_it
@@ -97,5 +125,5 @@ export BAKFS_CONFIG=$work/away.conf
 shows_new() { [ "$(cat $latest/new)" = new ]; }
 until_true shows_new
 look random
-unmount_it 'src:|cannot|mnt-disk|index'
+unmount_it 'src:|cannot|mnt-disk|answer|index'
 unplug

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +59,17 @@ static int setup_fault(void **state)
 	if (!f || bak_backend_mem_new(&f->inner, &err) < 0)
 		return -1;
 	return bak_backend_fault_new(f->inner, &f->be, &err);
+}
+
+static int setup_patient(void **state)
+{
+	struct bak_error err = BAK_ERROR_INIT;
+	struct fixture *f = calloc(1, sizeof *f);
+	struct bak_backend *inner;
+	*state = f;
+	if (!f || bak_backend_mem_new(&inner, &err) < 0)
+		return -1;
+	return bak_backend_patient_new(inner, 60000, &f->be, &err);
 }
 
 static int teardown(void **state)
@@ -353,6 +365,59 @@ static void test_fault_fails_the_nth(void **state)
 	assert_int_equal(bak_backend_size(f->be, "a", &size, &err), 1);
 }
 
+/* One that answers nothing while the test holds its lock. */
+struct silent {
+	struct bak_backend base;
+	pthread_mutex_t lock;
+	atomic_int closed;
+};
+
+static int silent_size(struct bak_backend *be, const char *name, uint64_t *out_size,
+		       struct bak_error *err)
+{
+	struct silent *s = (struct silent *)be;
+	(void)name;
+	(void)err;
+	pthread_mutex_lock(&s->lock);
+	pthread_mutex_unlock(&s->lock);
+	*out_size = 7;
+	return 1;
+}
+
+static void silent_close(struct bak_backend *be)
+{
+	((struct silent *)be)->closed++;
+}
+
+static void test_patience_ends(void **state)
+{
+	static const struct bak_backend_ops ops = {.size = silent_size, .close = silent_close};
+	struct silent s = {.base.ops = &ops, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct bak_error err = BAK_ERROR_INIT;
+	struct bak_backend *be;
+	uint64_t size = 0;
+	(void)state;
+	assert_int_equal(bak_backend_patient_new(&s.base, 20, &be, &err), 0);
+	assert_int_equal(bak_backend_size(be, "a", &size, &err), 1);
+	pthread_mutex_lock(&s.lock);
+	/* More than there are threads for: the last ones fail at once. */
+	for (int i = 0; i < 40; i++) {
+		assert_int_equal(bak_backend_size(be, "a", &size, &err), -1);
+		assert_int_equal(err.code, BAK_UNAVAILABLE);
+	}
+	pthread_mutex_unlock(&s.lock);
+	/* It answers again: those left behind end, in their time. */
+	size = 0;
+	while (bak_backend_size(be, "a", &size, &err) < 0)
+		assert_int_equal(err.code, BAK_UNAVAILABLE);
+	assert_int_equal(size, 7);
+	bak_backend_close(be);
+	while (!s.closed) /* by the last one */
+		sched_yield();
+	assert_int_equal(s.closed, 1);
+	pthread_mutex_destroy(&s.lock);
+}
+
 #define CONTRACT(kind)                                                                           \
 	cmocka_unit_test_setup_teardown(test_absent_is_an_answer, setup_##kind, teardown),       \
 		cmocka_unit_test_setup_teardown(test_put_then_get, setup_##kind, teardown),      \
@@ -371,6 +436,8 @@ int main(void)
 		CONTRACT(dir),
 		CONTRACT(mem),
 		CONTRACT(fault),
+		CONTRACT(patient),
+		cmocka_unit_test(test_patience_ends),
 		cmocka_unit_test_setup_teardown(test_dir_modes_and_foreign_files, setup_dir,
 						teardown),
 		cmocka_unit_test(test_dir_not_there),
