@@ -47,7 +47,8 @@ int bak_chroma_row_parse(const char *p, size_t len, struct bak_chroma_row *out,
 /* Appends it as a line of ours. */
 int bak_chroma_row_line(const struct bak_chroma_row *row, struct bak_buf *out,
 			struct bak_error *err);
-/* Two lines of ours say the same; with nearly, embeddings may differ in their last bits. */
+/* Two lines of ours say the same, however it is written; fractions among the metadata may differ in
+ * their last digit. With nearly, embeddings may so too. */
 bool bak_chroma_lines_equal(struct bak_text a, struct bak_text b, bool nearly);
 
 #endif

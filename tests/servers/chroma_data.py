@@ -43,7 +43,8 @@ def vector(number, dim, salt=0):
 def metadata(number):
     if number % 5 == 4:
         return None
-    out = {"n": number, "odd": bool(number % 2), "part": number / 7}
+    # Not every double comes back from the server as it was sent; these do.
+    out = {"n": number, "odd": bool(number % 2), "part": number / 8}
     if number % 3 == 0:
         out["tags"] = [f"t{number % 4}", "é\u2028"]
     return out

@@ -200,6 +200,21 @@ static void nearly_means_the_last_digits(void **state)
 	free(a);
 	free(b);
 	free(c);
+	a = line_of("{\"id\":\"a\",\"metadata\":{\"f\":[90.28571428571428]},\"embedding\":[1]}",
+		    &err);
+	b = line_of("{\"id\":\"a\",\"metadata\":{\"f\":[90.28571428571429]},\"embedding\":[1]}",
+		    &err);
+	c = line_of("{\"id\":\"a\",\"metadata\":{\"f\":[90.2857142857144]},\"embedding\":[1]}",
+		    &err);
+	d = line_of("{\"id\":\"a\",\"metadata\":{\"f\":[90.28571428571428,1]},\"embedding\":[1]}",
+		    &err);
+	assert_true(bak_chroma_lines_equal(text(a), text(b), false));
+	assert_false(bak_chroma_lines_equal(text(a), text(c), false));
+	assert_false(bak_chroma_lines_equal(text(a), text(d), false));
+	free(a);
+	free(b);
+	free(c);
+	free(d);
 }
 
 /* --- pages --- */
