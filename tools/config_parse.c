@@ -26,7 +26,7 @@ const struct bak_config_key bak_config_keys[] = {
 	{"repository", "password_command", "shell command that prints the password"},
 	{"repository", "host", "name of this host, instead of the system's"},
 	{"repository", "cache", "memory for decoded segments, such as 256M"},
-	{"repository", "memory", "bound of what a backup holds, such as 256M"},
+	{"repository", "memory", "bound of what a backup holds, such as 128M"},
 	{"repository", "workers", "threads that compress and seal; 0 is one a core"},
 	{"repository", "parity", "parity written behind packs, such as 5%"},
 	{"repository", "keep_last", "forget keeps so many snapshots of a store"},

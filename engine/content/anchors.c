@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 
 #define MIN_BITS 8
-#define MOST ((size_t)64 << 20)
+#define MOST ((size_t)32 << 20)
 #define MIN_SPACING_BITS 6
 #define PLACE_BITS 40
 #define PLACE_MASK (((uint64_t)1 << PLACE_BITS) - 1)

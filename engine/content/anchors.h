@@ -1,6 +1,6 @@
 /*
  * Where an old version has which bytes: a table from the hash of the 64 bytes before a place to the
- * place, for those places whose hash ends in some zeros (anchors). A file up to 256 MiB has one in
+ * place, for those places whose hash ends in some zeros (anchors). A file up to 128 MiB has one in
  * 64 bytes, a longer one fewer, so that the table stays within its bound.
  *
  * What is found is a guess: the caller compares. Of equal hashes the last place added is kept.
@@ -16,7 +16,7 @@
 
 struct bak_anchors {
 	const uint64_t *gear; /* borrowed */
-	size_t most;          /* bytes that the table may take; 0: 64 MiB */
+	size_t most;          /* bytes that the table may take; 0: 32 MiB */
 	uint64_t mask;        /* of the hash: an anchor where none of these is set */
 	uint64_t *slots;      /* 24 bits of hash, 40 bits of place; 0: free */
 	size_t cap;

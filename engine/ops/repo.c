@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* Who reads in order needs little; a mount asks for a larger cache. */
-#define DEFAULT_MEMORY ((uint64_t)256 << 20)
+#define DEFAULT_MEMORY ((uint64_t)128 << 20)
 
 static const struct bak_repo_json fresh_json = {
 	.min = 8192, .avg = 32768, .max = 131072, .span = 1u << 20};

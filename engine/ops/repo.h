@@ -23,7 +23,7 @@ struct bak_repo_conf {
 	const char *cache_dir, *state_dir; /* NULL: as above */
 	const char *host;                  /* NULL: the host name */
 	size_t cache_bytes;                /* 0: a fourth of memory */
-	/* What a backup holds, 0: 256 MiB. A fourth each: decoded segments, the index's pages, the
+	/* What a backup holds, 0: 128 MiB. A fourth each: decoded segments, the index's pages, the
 	 * table that finds what is alike, segments that are compressed and sealed. Given, it also
 	 * bounds the threads that do the last. */
 	uint64_t memory;
