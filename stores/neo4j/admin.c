@@ -303,7 +303,6 @@ static int make_run(const struct bak_neo4j_admin *admin, struct run *run, struct
 	const char *conf_dir = admin->conf_dir ? admin->conf_dir : admin->places->conf_dir;
 	size_t n = 0;
 
-	*run = (struct run){.program = NULL};
 	if (bak_neo4j_admin_path(admin->neo4j, &run->program, err) < 0 ||
 	    add_user(run, admin->places, &n, err) < 0)
 		return -1;
@@ -325,7 +324,7 @@ static int make_run(const struct bak_neo4j_admin *admin, struct run *run, struct
 int bak_neo4j_admin_read(const struct bak_neo4j_admin *admin, bak_process_take *take, void *ctx,
 			 struct bak_error *err)
 {
-	BAK_AUTO(release_run) struct run run;
+	BAK_AUTO(release_run) struct run run = {.program = NULL};
 
 	if (make_run(admin, &run, err) < 0)
 		return -1;
@@ -335,7 +334,7 @@ int bak_neo4j_admin_read(const struct bak_neo4j_admin *admin, bak_process_take *
 int bak_neo4j_admin_write(const struct bak_neo4j_admin *admin, bak_process_give *give, void *ctx,
 			  struct bak_error *err)
 {
-	BAK_AUTO(release_run) struct run run;
+	BAK_AUTO(release_run) struct run run = {.program = NULL};
 
 	if (make_run(admin, &run, err) < 0)
 		return -1;
@@ -367,7 +366,7 @@ int bak_neo4j_admin_version(struct bak_neo4j *neo4j, const struct bak_neo4j_plac
 {
 	static const char *const words[] = {"--version", NULL};
 	const struct bak_neo4j_admin admin = {.neo4j = neo4j, .places = places, .words = words};
-	BAK_AUTO(release_run) struct run run;
+	BAK_AUTO(release_run) struct run run = {.program = NULL};
 	struct line line = {.len = 0};
 
 	if (*neo4j->admin_version)

@@ -224,9 +224,16 @@ static int wait_online(const struct bak_neo4j_service *service, struct bak_error
 
 int bak_neo4j_start(struct bak_neo4j_service *service, struct bak_error *err)
 {
+	char holder[128];
+	int rc;
+
 	if (!service->stopped)
 		return 0;
 	service->stopped = false;
+	/* The command that should have stopped it may have failed. */
+	rc = bak_neo4j_running(service->places, holder, sizeof holder, err);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
 	if (run_command(service, "start_command", true, err) < 0 ||
 	    wait_for(service, true, err) < 0)
 		return -1;
