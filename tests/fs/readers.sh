@@ -23,9 +23,17 @@ expect 0 . bakfs backup
 covered=("$TESTS/fs/covered.py")
 mkfifo half
 
-# Whole; with signals.
+# What the mount has open, and its memory in KiB.
+opened() { ls "/proc/$mounted/fd" | wc -l; }
+memory() { awk '/^VmRSS/ { print $2 }' "/proc/$mounted/status"; }
+
+# Whole; with signals. Neither descriptors nor memory grow with the reads.
 mount_it -o cache=8M
 "$READERS" -s -n "$reads" src mnt/latest/src
+fds=$(opened) kib=$(memory)
+"$READERS" -s -r 3 -n "$reads" src mnt/latest/src
+[ "$(opened)" -le "$fds" ] || fail "from $fds descriptors to $(opened)"
+[ "$(memory)" -le $((kib * 5 / 4 + 20000)) ] || fail "from $kib KiB to $(memory)"
 # While they read, damage comes: right bytes or an error where it is, right bytes elsewhere.
 "${covered[@]}" --plan repo key 1 4 7 >damage
 [ -s damage ] || fail "nothing to damage"

@@ -62,6 +62,18 @@ mount_it
 umount mnt 2>/dev/null || fusermount3 -u mnt
 wait "$mounted" || fail "ended with $?"
 
+# While it is busy an unmount says so, and the mount goes on; also with somebody at `wait`.
+mount_it
+exec 5<mnt/latest/src/file
+expect 1 'busy' fusermount3 -u mnt
+is "$(cat <&5)" hello
+exec 5<&-
+exec 5<mnt/restore/src/wait
+expect 1 'busy' fusermount3 -u mnt
+exec 5<&-
+fusermount3 -u mnt
+wait "$mounted" || fail "ended with $?"
+
 # A signal while files are open and somebody stands in the mount: ends, and detaches.
 mount_it
 exec 5<mnt/latest/src/file

@@ -246,6 +246,36 @@ result files '^done: '
 is "$(cat files/a)" one
 [ ! -e files/inner ] || fail "more than the snapshot"
 
+# Links are shown and restored as they are; nothing of ours goes through one.
+mkdir outside
+echo untouched >outside/file
+mkdir linked
+ln -s "$work/outside" linked/out
+ln -s outside/file linked/relative
+cp -a linked $store/linked
+is "$(readlink $store/linked/out)" "$work/outside"
+touch $store/linked
+result files '^done: '
+is "$(readlink files/out)" "$work/outside"
+is "$(find outside)" "$(printf 'outside\noutside/file')"
+rm -rf $store/linked
+expect 0 . bakfs backup files
+links_stamp=$(bakfs list --json | jq -r '[.snapshots[] | select(.store == "files" and .type == "manual")][-1].stamp')
+shows_links() { [ -h "mnt/by-store/files/$links_stamp/out" ]; }
+until_true shows_links
+mkdir -p "$store/$links_stamp"
+expect 1 'Not a directory' mkdir "$store/$links_stamp/out"
+expect 1 'No such file|Not a directory' touch "$store/$links_stamp/out/file"
+rm files/out
+mkdir files/out # a folder where the link was
+echo kept >files/out/kept
+touch "$store/$links_stamp/out"
+result files 'done|failed'
+is "$(cat outside/file)" untouched
+is "$(ls outside)" file
+touch "$store/$files_stamp"
+result files '^done: '
+
 # A failed job: said so, everywhere; and the store is as it was.
 cp -r bulk $store/notes
 damage

@@ -7,8 +7,12 @@
  */
 #include "tests/fs/kernel.h"
 
+#include "fs/spool.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -664,17 +668,37 @@ static void prepare(struct model *m, uint64_t seed)
 static unsigned long operations = 20000;
 static uint64_t seed = 1;
 
+static unsigned open_files(void)
+{
+	unsigned n = 0;
+	DIR *dir = opendir("/proc/self/fd");
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
 static void test_model(void **state)
 {
 	struct model *m = calloc(1, sizeof *m);
 	(void)state;
 	prepare(m, seed);
+	unsigned files = 0;
+	size_t bytes = 0;
 	for (unsigned long i = 0; i < operations; i++) {
+		if (i == operations / 4) {
+			files = open_files();
+			bytes = mallinfo2().uordblks;
+		}
 		step(m);
 		if (i % 500 == 0)
 			check_all(m);
 	}
 	check_all(m);
+	/* What is kept does not grow with the operations: it is bounded by the model's size. */
+	assert_int_equal(open_files(), files);
+	assert_true(mallinfo2().uordblks < bytes + NODES * (FILE_MAX + BAK_SPOOL_BLOCK));
 	while (m->n_handles)
 		close_one(m);
 	unsigned long done = 0, failed = 0;
