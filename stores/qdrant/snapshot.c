@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rounds of bak_http_wait, 2.5 s, until a snapshot that is not there may have failed. */
-#define ROUNDS_PATIENT 8
+/* Rounds of bak_http_wait: from 2.5 s on, a snapshot that is not there may have failed. */
+#define ROUNDS_PATIENT 6
 /* Rounds for a checksum that does not come with the file: a server's own bucket has none. */
 #define ROUNDS_CHECKSUM 6
 /* How long the one of a backup that fails is waited for, to be deleted. */
@@ -200,7 +200,7 @@ static void take_back(struct asked *a, struct bak_qdrant_made *out)
 	a->without_checksum = ROUNDS_CHECKSUM;
 	while (rc == 0 && bak_qdrant_now_ms() - begun < LINGER_MS) {
 		rc = look(a, a->q->clean, out, &why);
-		if (rc == 0 &&
+		if (rc == 0 && round > ROUNDS_PATIENT &&
 		    bak_qdrant_running(a->q->clean, "running_snapshots", a->collection) == 0)
 			rc = look(a, a->q->clean, out, &why) == 0 ? 2 : 1;
 		if (rc == 0)

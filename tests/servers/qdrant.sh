@@ -1,5 +1,6 @@
 # Qdrant servers for tests, to be sourced. No package has one: qdrant_fake.py stands in for it, unless
-# $BAKFS_TEST_QDRANT is the path of a real server's program, which is then run in its place.
+# $BAKFS_TEST_QDRANT is the path of a real server's program, which is then run in its place, or the URL
+# of a real one that is running and has no collections; they are deleted in the end.
 #
 #   qdrant_real                          whether it is a real one
 #   qdrant_start DIR [OPTION...]         in a folder of its own, on a free port; ready on return. Options are
@@ -15,9 +16,18 @@ qdrant_real()
 	[ "${BAKFS_TEST_QDRANT-}" ]
 }
 
+qdrant_is_elsewhere()
+{
+	[[ ${BAKFS_TEST_QDRANT-} == http* ]]
+}
+
 qdrant_url()
 {
-	echo "http://127.0.0.1:$(cat "$1/port")"
+	if qdrant_is_elsewhere; then
+		echo "$BAKFS_TEST_QDRANT"
+	else
+		echo "http://127.0.0.1:$(cat "$1/port")"
+	fi
 }
 
 qdrant()
@@ -59,7 +69,10 @@ qdrant_start()
 	local dir=$1 pid ready
 	shift
 	mkdir -p "$dir"
-	if qdrant_real; then
+	if qdrant_is_elsewhere; then
+		[ ! "$(qdrant "$dir" collections)" ] || skip "$BAKFS_TEST_QDRANT has collections"
+		pid=none
+	elif qdrant_real; then
 		qdrant_run_real "$dir" "$@"
 		pid=$!
 		until curl -fs "$(qdrant_url "$dir")/readyz" >/dev/null; do
@@ -79,6 +92,10 @@ qdrant_end()
 {
 	local pid
 	pid=$(cat "$2/pid")
+	if qdrant_is_elsewhere; then
+		qdrant "$2" clear
+		return
+	fi
 	{
 		kill "-$1" "$pid"
 		wait "$pid"

@@ -8,8 +8,9 @@ usage: qdrant_data.py URL COMMAND...          the key, if any, is in $QDRANT_KEY
   digest NAME...                  how many points, a sum of them all, indexed fields
   collections | aliases
   snapshots                       collections that have some on the server, and how many
+  look NAME...                    all four
   alias NAME COLLECTION           leads there; - takes it away
-  drop NAME...
+  drop NAME... | clear            clear: all of them
 """
 import hashlib
 import json
@@ -121,6 +122,13 @@ def snapshots():
             print(c["name"], n)
 
 
+def look(*names):
+    digest(*names)
+    aliases()
+    collections()
+    snapshots()
+
+
 def alias(name, collection):
     actions = [{"delete_alias": {"alias_name": name}}] if collection == "-" else [
         {"create_alias": {"alias_name": name, "collection_name": collection}}]
@@ -130,6 +138,10 @@ def alias(name, collection):
 def drop(*names):
     for name in names:
         ask("DELETE", f"/collections/{quote(name)}")
+
+
+def clear():
+    drop(*(c["name"] for c in ask("GET", "/collections")["collections"]))
 
 
 if __name__ == "__main__":

@@ -484,14 +484,9 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def quietly(self, method, names, query, body):
-        folder = self.server.store.folder
         try:
             if self.is_fault("later"):
                 return
-            if self.is_fault("slow"):
-                open(os.path.join(folder, "held"), "w").close()
-                while not os.path.exists(os.path.join(folder, "go")):
-                    time.sleep(0.01)
             method(self, *names, query=query, body=body)
         except (Refused, OSError):
             pass
@@ -626,6 +621,10 @@ class Handler(BaseHTTPRequestHandler):
         store.running[name] = store.running.get(name, 0) + 1
         store.total[name] = store.total.get(name, 0) + 1
         try:
+            if self.is_fault("slow"):
+                open(os.path.join(store.folder, "held"), "w").close()
+                while not os.path.exists(os.path.join(store.folder, "go")):
+                    time.sleep(0.01)
             return store.make_snapshot(name)
         finally:
             store.running[name] -= 1

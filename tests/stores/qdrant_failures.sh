@@ -30,10 +30,7 @@ qdrant s-live alias library books
 
 look()
 {
-	qdrant s-live digest library bare
-	qdrant s-live aliases
-	qdrant s-live collections
-	qdrant s-live snapshots
+	qdrant s-live look library bare
 }
 
 # again [OPTION...]: the server once more, without faults.
@@ -61,7 +58,6 @@ untouched()
 
 # --- nobody there, or not for us
 expect 1 'Qdrant does not answer at http://127.0.0.1:1: Failed to connect' bakfs backup none
-snapshots=0
 expect 0 'snapshot 1' bakfs backup live
 look >want
 good=1
