@@ -326,7 +326,7 @@ static int spread(struct cluster *c, struct bak_error *err)
 		return -1;
 	c->loader.links = c->links;
 	c->loader.n_links = c->nodes.n;
-	if (c->r->from->n_wishes) {
+	if (c->r->dump->part) {
 		if (bak_redis_load_some(c->r, &c->loader, err) < 0)
 			return -1;
 	} else {

@@ -114,6 +114,17 @@ static int check_files(const struct bak_redis *redis, struct bak_redis_dump *dum
 	return 0;
 }
 
+/* By the paths that were asked for, if any were. */
+static bool is_asked_for(const struct bak_restore_from *from, const struct bak_entry *entry)
+{
+	for (size_t i = 0; i < from->n_only; i++) {
+		if (strlen(from->only[i]) == entry->name_len &&
+		    memcmp(from->only[i], entry->name, entry->name_len) == 0)
+			return true;
+	}
+	return from->n_only == 0;
+}
+
 static int open_files(const struct bak_redis *redis, const struct bak_restore_from *from,
 		      struct bak_redis_dump *dump, struct bak_error *err)
 {
@@ -124,10 +135,20 @@ static int open_files(const struct bak_redis *redis, const struct bak_restore_fr
 	dump->files = calloc((size_t)n, sizeof *dump->files);
 	if (!dump->files)
 		return bak_error_nomem(err);
-	for (; dump->n < n; dump->n++) {
-		if (open_file(redis, from, dump->n + 1, &dump->files[dump->n], err) < 0)
+	for (uint64_t i = 1; i <= n; i++) {
+		struct bak_redis_file *file = &dump->files[dump->n++];
+
+		if (open_file(redis, from, i, file, err) < 0)
 			return -1;
+		if (is_asked_for(from, &file->found.entry))
+			continue;
+		bak_found_release(&file->found);
+		*file = (struct bak_redis_file){.rdb = NULL};
+		dump->n--;
 	}
+	if (dump->n == 0)
+		return bak_error_set(err, BAK_NOT_FOUND, "the snapshot has no such file");
+	dump->part = dump->n < n || from->n_wishes;
 	return 0;
 }
 

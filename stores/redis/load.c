@@ -204,7 +204,7 @@ static int load_file(struct bak_redis_loader *loader, struct bak_redis_file *fil
 	const struct bak_rdb_stats *stats = bak_redis_file_stats(file);
 	struct load l = {.loader = loader,
 			 .version = stats->version,
-			 .functions = !loader->restore->from->n_wishes && !loader->functions.len,
+			 .functions = !loader->restore->dump->part && !loader->functions.len,
 			 .now_ms = (int64_t)time(NULL) * 1000};
 	int rc = read_file(&l, &file->reader, err);
 

@@ -189,7 +189,7 @@ static int restore_server(struct bak_redis_restore *r, struct bak_error *err)
 	if (check_target(r, err) < 0 || bak_redis_keyspace(r->redis->conn, &r->before, err) < 0)
 		return -1;
 	bak_redis_log_keys(r->redis, "before", &r->before);
-	rc = r->from->n_wishes ? restore_some(r, err) : restore_all(r, err);
+	rc = r->dump->part ? restore_some(r, err) : restore_all(r, err);
 	if (rc < 0)
 		return -1;
 	if (bak_redis_keyspace(r->redis->conn, &after, err) == 0) {

@@ -30,6 +30,7 @@ struct bak_redis_dump {
 	/* Of all together; the newest version, and opaque if one is. dbs is owned here. */
 	struct bak_rdb_stats stats;
 	uint64_t expired; /* keys whose time is over */
+	bool part;        /* not all of the snapshot: other keys stay as they are */
 	/* The databases that this is about, if it is not about all: of the store's option and those
 	 * that the snapshot was made of. Others are left alone. */
 	bool some;

@@ -104,6 +104,13 @@ grep -v ^function changed | diff - got >diff || fail "rollback: $(head -3 diff)"
 expect 0 'cluster: restored' bakfs restore 1 --yes --key 'k1?' --key 'new*'
 is "$(cluster get k15) $(cluster get k115) $(cluster get new7)" '15 changed 1'
 expect 1 'has no such key' bakfs restore 1 --yes --key nothing
+# k12 lies in the file of the first node, k10 in that of another.
+cluster mset '{k12}a' 1 '{k12}b' 1 >/dev/null
+cluster set k12 other >/dev/null
+cluster set k10 other >/dev/null
+expect 0 'cluster: restored' bakfs restore 1 --yes --only slots-00000.rdb
+is "$(cluster get k12) $(cluster get k10) $(cluster get '{k12}b')" '12 other 1'
+expect 1 'no slots-7.rdb in snapshot 1' bakfs restore 1 --yes --only slots-7.rdb
 
 # --- into another number of nodes, and a single server, and from there back
 sed "s|${nodes[1]}|127.0.0.1:$(cat s-a/port)|" bakfs.conf >two.conf
