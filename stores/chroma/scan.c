@@ -209,48 +209,58 @@ int bak_scan_member(struct bak_scan *scan, bool *begun, struct bak_text *out_key
 
 /* --- numbers --- */
 
-/* Powers of ten that a double holds exactly. */
-static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-			      1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-			      1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-#define TENS_MAX 22
+/* Powers of ten, exact as doubles. */
+static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,
+			      1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19};
 
-/* Digits of one number, as far as they fit. */
-struct decimal {
-	bool negative;
-	uint64_t digits;
-	int n_digits; /* without leading zeros */
-	int exponent;
-};
-
-static void add_digits(struct bak_scan *scan, struct decimal *d, bool behind_point)
+/* True when *out is exactly the float nearest to digits / 10^places: one division of exact doubles
+ * is the nearest double, and rounding that once more can only go wrong where it lies half way between
+ * two floats. */
+static bool nearest(uint64_t digits, size_t places, bool negative, float *out)
 {
-	for (; scan->p < scan->end && *scan->p >= '0' && *scan->p <= '9'; scan->p++) {
-		d->digits = d->digits * 10 + (uint64_t)(*scan->p - '0');
-		d->n_digits += d->digits > 0;
-		d->exponent -= behind_point;
-		if (d->n_digits > 18)
-			return;
-	}
-}
-
-/* True when *out is exactly the float nearest to the number: one division or product of exact
- * doubles is the nearest double, and rounding that once more can only go wrong where it lies half
- * way between two floats. */
-static bool nearest(const struct decimal *d, float *out)
-{
-	int exponent = d->exponent;
-	double value = (double)d->digits;
+	double value = (double)digits / tens[places];
 	uint64_t bits;
 
-	if (d->digits > (1ull << 53) || exponent < -TENS_MAX || exponent > TENS_MAX)
-		return false;
-	value = exponent < 0 ? value / tens[-exponent] : value * tens[exponent];
 	memcpy(&bits, &value, sizeof bits);
-	if ((bits & 0x1fffffff) == 0x10000000 || value >= FLT_MAX ||
+	if (digits > (1ull << 53) || (bits & 0x1fffffff) == 0x10000000 ||
 	    (value < 2 * (double)FLT_MIN && value > 0))
 		return false;
-	*out = (float)(d->negative ? -value : value);
+	*out = (float)(negative ? -value : value);
+	return true;
+}
+
+/* Digits from *p on, at most up to end. */
+static uint64_t take_digits(const char **p, const char *end, uint64_t digits)
+{
+	const char *at = *p;
+
+	for (; at < end && (unsigned char)(*at - '0') <= 9; at++)
+		digits = digits * 10 + (uint64_t)(*at - '0');
+	*p = at;
+	return digits;
+}
+
+/* So many characters hold no more digits than fit into 64 bits. */
+#define QUICK_MAX 19
+
+/* A number as servers write most of them, "-0.5424755" with a comma or bracket behind it. False:
+ * it is for the other way. */
+static bool quick_float(struct bak_scan *scan, float *out)
+{
+	bool negative = scan->p < scan->end && *scan->p == '-';
+	const char *whole = scan->p + negative, *p = whole, *point;
+	const char *end = scan->end - p > QUICK_MAX ? p + QUICK_MAX : scan->end;
+	uint64_t digits = take_digits(&p, end, 0);
+
+	point = p;
+	if (p < end && *p == '.') {
+		p++;
+		digits = take_digits(&p, end, digits);
+	}
+	if (point == whole || p == point + 1 || p == end || (*p != ',' && *p != ']') ||
+	    !nearest(digits, p > point ? (size_t)(p - point - 1) : 0, negative, out))
+		return false;
+	scan->p = p;
 	return true;
 }
 
@@ -268,44 +278,47 @@ static int slow_float(const char *p, size_t len, float *out)
 
 static int one_float(struct bak_scan *scan, float *out)
 {
-	struct bak_scan whole;
-	struct decimal d = {.negative = false};
+	const char *from;
 
 	skip_space(scan);
-	whole = *scan;
-	d.negative = skip_char(scan, "-");
-	add_digits(scan, &d, false);
-	if (skip_char(scan, "."))
-		add_digits(scan, &d, true);
-	/* What looks like a plain number is one if there is a digit on either side of its point. */
-	if (scan->p < scan->end && (*scan->p == ',' || *scan->p == ']') && scan->p[-1] >= '0' &&
-	    whole.p[d.negative] >= '0' && whole.p[d.negative] <= '9' && nearest(&d, out))
+	if (quick_float(scan, out))
 		return 0;
-	*scan = whole;
+	from = scan->p;
 	if (skip_number(scan) < 0)
 		return -1;
-	return slow_float(whole.p, (size_t)(scan->p - whole.p), out);
+	return slow_float(from, (size_t)(scan->p - from), out);
+}
+
+static int append_float(struct bak_buf *out, float value)
+{
+	uint32_t bits;
+	uint8_t *to;
+
+	if (out->cap - out->len < 4 && bak_buf_reserve(out, 4096) < 0)
+		return -1;
+	memcpy(&bits, &value, sizeof bits);
+	to = out->p + out->len;
+	for (int i = 0; i < 4; i++)
+		to[i] = (uint8_t)(bits >> 8 * i);
+	out->len += 4;
+	return 0;
 }
 
 int bak_scan_floats(struct bak_scan *scan, struct bak_buf *out, size_t *out_n)
 {
-	bool begun = false;
+	bool begun = false, more;
 	float value;
 	int rc;
 
 	*out_n = 0;
 	while ((rc = bak_scan_item(scan, &begun)) > 0) {
-		uint8_t *to;
-		uint32_t bits;
-
-		if (one_float(scan, &value) < 0 || bak_buf_reserve(out, 4) < 0)
-			return -1;
-		memcpy(&bits, &value, sizeof bits);
-		to = out->p + out->len;
-		for (int i = 0; i < 4; i++)
-			to[i] = (uint8_t)(bits >> 8 * i);
-		out->len += 4;
-		++*out_n;
+		do {
+			if (one_float(scan, &value) < 0 || append_float(out, value) < 0)
+				return -1;
+			++*out_n;
+			more = scan->p < scan->end && *scan->p == ',';
+			scan->p += more;
+		} while (more);
 	}
 	return rc;
 }
