@@ -8,6 +8,7 @@
                                 write deletes; prints how many
   whole_file PATH               the same of rows.ndjson
   names URL                     of all collections
+  state URL                     both
   drop URL NAME
   files FOLDER                  as digest, out of an export
 Every row follows from its number, so that a wrong one is seen."""
@@ -133,6 +134,11 @@ def digest(url, *left_out):
             continue
         tell(there, [(plain(i), shown(e, is_cosine(there)), plain(d), plain(m), plain(u))
                      for i, e, d, m, u in all_rows(url, there)])
+
+
+def state(url):
+    names(url)
+    digest(url)
 
 
 def files(folder):
