@@ -85,13 +85,14 @@ static int node_address(const struct bak_redis *redis, const char *text,
 {
 	size_t len = strcspn(text, "@,");
 	const char *colon = memrchr(text, ':', len);
+	unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
 	const char *host = redis->address.host ? redis->address.host : "127.0.0.1";
 
-	if (!colon)
+	if (port == 0 || port > UINT16_MAX)
 		return bak_error_set(err, BAK_UNAVAILABLE, "CLUSTER NODES makes no sense");
 	out->path = NULL;
 	out->host = colon == text ? strdup(host) : strndup(text, (size_t)(colon - text));
-	out->port = (unsigned)strtoul(colon + 1, NULL, 10);
+	out->port = (unsigned)port;
 	return out->host ? 0 : bak_error_nomem(err);
 }
 
@@ -113,7 +114,7 @@ static int take_slots(struct bak_redis_nodes *out, const char *word, struct bak_
 	return 0;
 }
 
-static int add_node(struct bak_redis *redis, const char *address, const char *slots,
+static int add_node(const struct bak_redis *redis, const char *address, const char *slots,
 		    struct bak_redis_nodes *out, struct bak_error *err)
 {
 	struct bak_redis_node node = {.first_slot = (unsigned)strtoul(slots, NULL, 10)};
@@ -133,7 +134,7 @@ static int add_node(struct bak_redis *redis, const char *address, const char *sl
 
 /* "<id> <address> <flags> <master> <ping> <pong> <epoch> <link> <slot> <slot>-<slot> ..." Primaries
  * with slots are taken; one that failed means that data is missing. */
-static int take_node(struct bak_redis *redis, char *line, struct bak_redis_nodes *out,
+static int take_node(const struct bak_redis *redis, char *line, struct bak_redis_nodes *out,
 		     struct bak_error *err)
 {
 	char *words[9] = {NULL}, *save = NULL;
@@ -156,28 +157,32 @@ static int take_node(struct bak_redis *redis, char *line, struct bak_redis_nodes
 	return 0;
 }
 
+int bak_redis_nodes_parse(const struct bak_redis *redis, char *text, struct bak_redis_nodes *out,
+			  struct bak_error *err)
+{
+	char *save = NULL;
+
+	*out = (struct bak_redis_nodes){.n = 0};
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (take_node(redis, line, out, err) < 0)
+			return -1;
+	}
+	if (out->n == 0)
+		return bak_error_set(err, BAK_UNAVAILABLE, "the cluster has no primary with slots");
+	qsort(out->nodes, out->n, sizeof *out->nodes, by_slot);
+	return 0;
+}
+
 int bak_redis_nodes(struct bak_redis *redis, struct bak_redis_nodes *out, struct bak_error *err)
 {
 	BAK_AUTO(bak_redis_free_reply) redisReply *reply = NULL;
-	char *save = NULL;
-	int rc = 0;
 
 	*out = (struct bak_redis_nodes){.n = 0};
 	if (bak_redis_do(redis->conn, &reply, err, "CLUSTER", "NODES", NULL) < 0)
 		return -1;
 	if (reply->type != REDIS_REPLY_STRING)
 		return bak_error_set(err, BAK_UNAVAILABLE, "CLUSTER NODES makes no sense");
-	for (char *line = strtok_r(reply->str, "\n", &save); line && rc == 0;
-	     line = strtok_r(NULL, "\n", &save)) {
-		BAK_AUTO(bak_free_ptr) char *copy = strdup(line);
-
-		rc = copy ? take_node(redis, copy, out, err) : bak_error_nomem(err);
-	}
-	if (rc == 0 && out->n == 0)
-		rc = bak_error_set(err, BAK_UNAVAILABLE, "the cluster has no primary with slots");
-	if (rc == 0)
-		qsort(out->nodes, out->n, sizeof *out->nodes, by_slot);
-	return rc;
+	return bak_redis_nodes_parse(redis, reply->str, out, err);
 }
 
 int bak_redis_moves_slots(struct bak_redis_conn *conn, bool *out, struct bak_error *err)

@@ -153,6 +153,9 @@ struct bak_redis_nodes {
 	uint16_t owner[BAK_REDIS_SLOTS]; /* of each slot, the node's number; 0: nobody */
 };
 int bak_redis_nodes(struct bak_redis *redis, struct bak_redis_nodes *out, struct bak_error *err);
+/* Of what CLUSTER NODES answers, which it cuts up. To release, whatever it answers. */
+int bak_redis_nodes_parse(const struct bak_redis *redis, char *text, struct bak_redis_nodes *out,
+			  struct bak_error *err);
 void bak_redis_nodes_release(struct bak_redis_nodes *nodes);
 /* Whether slots move to or from that node. No other one knows it. */
 int bak_redis_moves_slots(struct bak_redis_conn *conn, bool *out, struct bak_error *err);
