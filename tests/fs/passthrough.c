@@ -12,13 +12,14 @@
 #include <fcntl.h>
 #include <fuse.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t broken;
-static int root; /* of what is shown */
+static atomic_bool broken; /* lock-free: a signal sets it */
+static int root;           /* of what is shown */
 
 static void on_signal(int signal)
 {
