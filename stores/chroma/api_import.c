@@ -349,6 +349,7 @@ static int take_in(struct import *import, const char *path, json_t *facts, struc
 		return -1;
 	if (json_object_set(facts, "counts", import->counts) < 0 ||
 	    json_object_set_new(facts, "mode", json_string("api")) < 0 ||
+	    json_object_set_new(facts, "upload", json_true()) < 0 ||
 	    json_object_set_new(facts, "collections", json_integer((json_int_t)import->n)) < 0)
 		return bak_error_nomem(err);
 	return 0;

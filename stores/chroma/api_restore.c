@@ -311,7 +311,7 @@ int bak_chroma_restore_source(struct bak_chroma *chroma, const struct bak_chroma
 	} else {
 		log_kept(&t);
 		json_decref(chroma->restored_counts);
-		chroma->restored_counts = source->whole ? json_incref(t.counts) : NULL;
+		chroma->restored_counts = json_incref(t.counts);
 	}
 	release(&t);
 	return rc;

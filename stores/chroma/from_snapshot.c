@@ -235,6 +235,16 @@ static void release_source(struct snapshot_source *s)
 	bak_buf_release(&s->line);
 }
 
+/* What a server has besides makes way for a backup of it, but not for what somebody uploads. */
+static bool is_whole(const struct bak_restore_from *from)
+{
+	json_t *facts = bak_snapshot_facts(from->snapshot);
+	bool upload = json_is_true(json_object_get(facts, "upload"));
+
+	json_decref(facts);
+	return !upload && from->n_only == 0 && from->n_wishes == 0;
+}
+
 int bak_chroma_api_restore(struct bak_chroma *chroma, const struct bak_restore_from *from,
 			   json_t *state, struct bak_error *err)
 {
@@ -243,7 +253,7 @@ int bak_chroma_api_restore(struct bak_chroma *chroma, const struct bak_restore_f
 				    .tree = {bak_repo_source(from->repo), from->snapshot},
 				    .all = 2 * from->snapshot->root.totals.bytes,
 				    .rows = BAK_FOUND_INIT};
-	bool whole = from->n_only == 0 && from->n_wishes == 0;
+	bool whole = is_whole(from);
 	int rc = walk(&s, &from->snapshot->root.dir, "", 0, err);
 
 	if (rc == 0 && s.n == 0 && !whole)

@@ -101,8 +101,9 @@ cp notes.ndjson $room/notes.ndjson
 touch $room/notes.ndjson
 ended $room 6 done
 python3 "$data" digest "$live" >have
-is "$(grep -c '"row-0' have)" 20
-grep '"row-0' have | diff <(sed -n '/^notes/,$p' want | grep '"row-0') - >diff ||
+# The other collection stays as it is.
+is "$(grep -c '"row-0' have)" 120
+sed -n '/^notes/,$p' have | grep '"row-0' | diff <(sed -n '/^notes/,$p' want | grep '"row-0') - >diff ||
 	fail "by numbers: $(head -3 diff)"
 touch $room/$stamp
 ended $room 7 done
