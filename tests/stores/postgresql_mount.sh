@@ -82,6 +82,17 @@ is "$(rows)" 10
 touch mnt/restore/forced/latest
 result '^done' forced
 look shop | diff good - || fail "restore = force"
+
+# Straight from the program that makes it; a dump that ends early starts nothing.
+pg_dump shop >mnt/restore/shop/plain
+result '^done'
+pg_dump -Fc shop >mnt/restore/shop/custom
+result '^done'
+n=$(wc -l <mnt/restore/shop/log)
+! pg_dump -Fc shop | head -c 5000 >mnt/restore/shop/early 2>err || fail "a dump that ends early"
+is "$(wc -l <mnt/restore/shop/log)" "$n"
+look shop | diff good - || fail "pg_dump > file"
+rm mnt/restore/shop/{plain,custom,early}
 spoil
 
 # By a copy of the dump, of one made elsewhere, and of SQL.
