@@ -52,15 +52,22 @@ qdrant_run_real()
 s = socket.socket()
 s.bind(("127.0.0.1", 0))
 print(s.getsockname()[1])' >"$dir/port"
+	cat >"$dir/config.yaml" <<-END
+		log_level: WARN
+		telemetry_disabled: true
+		storage:
+		  storage_path: ./storage
+		  snapshots_path: ./snapshots
+		service:
+		  host: 127.0.0.1
+		  http_port: $(cat "$dir/port")
+		  grpc_port: null
+		  ${key:+api_key: $key}
+		  ${read_key:+read_only_api_key: $read_key}
+	END
 	(
 		cd "$dir" || exit 1
-		export QDRANT__SERVICE__HOST=127.0.0.1 QDRANT__SERVICE__HTTP_PORT=$(cat port) \
-			QDRANT__SERVICE__GRPC_PORT= QDRANT__TELEMETRY_DISABLED=true \
-			QDRANT__STORAGE__STORAGE_PATH=$PWD/storage QDRANT__STORAGE__SNAPSHOTS_PATH=$PWD/snapshots \
-			QDRANT__LOG_LEVEL=WARN RUN_MODE=test
-		[ ! "$key" ] || export QDRANT__SERVICE__API_KEY=$key
-		[ ! "$read_key" ] || export QDRANT__SERVICE__READ_ONLY_API_KEY=$read_key
-		exec "$BAKFS_TEST_QDRANT" --disable-telemetry
+		exec "$BAKFS_TEST_QDRANT" --config-path config.yaml
 	) >"$dir/log" 2>&1 &
 }
 
