@@ -12,7 +12,7 @@
 
 /* Pages of about this many bytes: four lie in memory, and with smaller ones the server spends more
  * on finding where they begin. */
-#define PAGE_BYTES ((uint64_t)5 << 20)
+#define PAGE_BYTES ((uint64_t)3 << 20)
 #define PAGE_ROWS_MAX 2000
 #define IDS_ROWS_MAX 50000
 #define WORKERS 2

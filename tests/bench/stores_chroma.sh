@@ -16,11 +16,11 @@ chroma_store() { printf '[store bench]\ntype = chroma\nurl = %s\n' "$(chroma_url
 chroma_pages()
 {
 	local at
-	for ((at = 0; at < chroma_rows; at += 1200)); do
+	for ((at = 0; at < chroma_rows; at += 750)); do
 		[ "$at" = 0 ] || echo next
 		printf 'url = "%s/get"\noutput = "/dev/null"\nheader = "Content-Type: application/json"\n' \
 			"$chroma_collection"
-		printf 'data = "{\\"limit\\":700,\\"offset\\":%d,\\"include\\":[%s]}"\n' "$at" \
+		printf 'data = "{\\"limit\\":750,\\"offset\\":%d,\\"include\\":[%s]}"\n' "$at" \
 			'\"embeddings\",\"documents\",\"metadatas\",\"uris\"'
 	done
 }
