@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #define READ_LEN (256u << 10)
+/* A dump comes with fewer switches between the program and us; less, where no more is allowed. */
+#define PIPE_LEN (1 << 20)
 /* What of stderr is kept for the error. */
 #define TAIL_LEN 400
 /* From SIGTERM to SIGKILL. */
@@ -160,6 +162,7 @@ static int start(struct process *p, bool with_input, struct bak_error *err)
 				     p->conf->argv ? p->conf->argv[0] : "/bin/sh");
 	if (with_input)
 		shutdown(p->in, SHUT_RD);
+	(void)fcntl(p->out, F_SETPIPE_SZ, PIPE_LEN);
 	set_nonblocking(p->in);
 	set_nonblocking(p->out);
 	set_nonblocking(p->errors);

@@ -104,7 +104,7 @@ static int open_part(struct bak_pg_part *p, struct bak_error *err)
 	if (bak_pg_tool(p->pg, "pg_restore", version, &p->tool, &major, err) < 0)
 		return -1;
 	struct bak_payload_reader reader = bak_pg_part_reader(p);
-	int rc = bak_pg_toc_read(&reader, &p->toc, err);
+	int rc = bak_pg_toc_read(bak_payload_give, &reader, &p->toc, err);
 	bak_payload_reader_release(&reader);
 	p->flags = rc == 0 ? calloc(p->toc.n + 1, 1) : NULL;
 	return rc < 0 ? -1 : p->flags ? 0 : bak_error_nomem(err);

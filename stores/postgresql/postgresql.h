@@ -182,7 +182,8 @@ struct bak_pg_toc {
 	} * by_id;
 	uint64_t len; /* all of it stands in so many first bytes of the dump */
 };
-int bak_pg_toc_read(struct bak_payload_reader *reader, struct bak_pg_toc *out,
+/* From the beginning of the dump on, as far as need be. */
+int bak_pg_toc_read(bak_process_give *give, void *ctx, struct bak_pg_toc *out,
 		    struct bak_error *err);
 void bak_pg_toc_release(struct bak_pg_toc *toc);
 /* Where the entry of that id stands; SIZE_MAX: there is none. */

@@ -103,7 +103,7 @@ static void take_text(void *ctx, enum bak_pg_text which, const uint8_t *p, size_
 		r->no_memory = true;
 }
 
-static int read_all(struct reading *r, struct bak_payload_reader *reader, struct bak_error *err)
+static int read_all(struct reading *r, bak_process_give *give, void *ctx, struct bak_error *err)
 {
 	char why[BAK_PROOF_WHY_LEN];
 	const void *p;
@@ -111,11 +111,13 @@ static int read_all(struct reading *r, struct bak_payload_reader *reader, struct
 	int rc;
 
 	while (!bak_pg_archive_in_data(&r->archive)) {
-		rc = bak_payload_give(reader, &p, &len, err);
+		rc = give(ctx, &p, &len, err);
 		if (rc < 0)
 			return -1;
-		if (rc > 0)
+		if (rc > 0) {
 			bak_pg_archive_feed(&r->archive, p, len, take_text, r);
+			r->toc->len += len;
+		}
 		if (r->no_memory)
 			return bak_error_nomem(err);
 		if (rc == 0 || r->too_long || r->archive.wrong) {
@@ -125,7 +127,6 @@ static int read_all(struct reading *r, struct bak_payload_reader *reader, struct
 					     *why ? ": " : "", why);
 		}
 	}
-	r->toc->len = reader->at;
 	return 0;
 }
 
@@ -210,7 +211,8 @@ static void find_owner(struct bak_pg_toc *toc, struct bak_pg_entry *e)
 	for (size_t d = 0; d < e->n_deps && e->owner == SIZE_MAX; d++) {
 		size_t at = bak_pg_toc_find(toc, e->deps[d]);
 
-		if (at != SIZE_MAX && &toc->v[at] != e &&
+		/* it comes first, so that nothing is a part of itself */
+		if (at != SIZE_MAX && &toc->v[at] < e &&
 		    (attach ? is_index_of : is_part_of)(e, &toc->v[at]))
 			e->owner = at;
 	}
@@ -228,14 +230,14 @@ static int check_texts(struct bak_pg_toc *toc, struct bak_error *err)
 	return 0;
 }
 
-int bak_pg_toc_read(struct bak_payload_reader *reader, struct bak_pg_toc *out,
+int bak_pg_toc_read(bak_process_give *give, void *ctx, struct bak_pg_toc *out,
 		    struct bak_error *err)
 {
 	struct reading r = {.toc = out};
 	int rc;
 
 	*out = (struct bak_pg_toc){.n = 0};
-	rc = read_all(&r, reader, err);
+	rc = read_all(&r, give, ctx, err);
 	if (rc == 0)
 		rc = check_texts(out, err);
 	if (rc == 0)
