@@ -85,6 +85,17 @@ void bak_http_is_known(struct bak_http *http)
 	http->reached = true;
 }
 
+int bak_http_undoing(const struct bak_http *http, struct bak_http **out, struct bak_error *err)
+{
+	static const struct bak_store_env nobody = {.ctx = NULL};
+
+	if (bak_http_again(http, out, err) < 0)
+		return -1;
+	(*out)->env = &nobody;
+	(*out)->reached = http->reached;
+	return 0;
+}
+
 void bak_http_close(struct bak_http *http)
 {
 	if (!http)

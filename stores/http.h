@@ -70,6 +70,8 @@ int bak_http_open(const struct bak_store_conf *conf, const struct bak_store_env 
 int bak_http_again(const struct bak_http *http, struct bak_http **out, struct bak_error *err);
 /* The server has answered another handle before: a lost connection is worth another try. */
 void bak_http_is_known(struct bak_http *http);
+/* The same, for undoing what was begun: it goes on when env says stop. */
+int bak_http_undoing(const struct bak_http *http, struct bak_http **out, struct bak_error *err);
 void bak_http_close(struct bak_http *http); /* NULL is fine */
 /* As configured, without a slash at its end; for messages. */
 const char *bak_http_url(const struct bak_http *http);
