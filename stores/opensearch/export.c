@@ -10,7 +10,8 @@
 #include <string.h>
 #include <time.h>
 
-#define SHARDS_MAX 1024u /* what a server allows for an index */
+#define SHARDS_MAX 1024u     /* what a server allows for an index */
+#define RESULT_WINDOW 10000u /* index.max_result_window, unless it is set */
 
 /* An index that is being saved. */
 struct saved {
@@ -19,6 +20,7 @@ struct saved {
 	uint64_t bytes; /* of its primary shards */
 	char *pit;
 	unsigned n_shards;
+	uint64_t page_max;
 	size_t first; /* of its slices */
 	uint64_t documents;
 };
@@ -55,13 +57,16 @@ static bool can_export(struct bak_os *os, const struct bak_os_index *index)
 
 static int describe(struct export *x, struct saved *s, struct bak_error *err)
 {
-	const json_t *source;
+	const json_t *source, *settings;
 
 	if (bak_os_describe(x->os, s->index->concrete, &s->body, &s->bytes, err) < 0)
 		return -1;
 	source = bak_os_at(s->body, "mappings", "_source");
-	s->n_shards = (unsigned)bak_os_number(bak_os_at(s->body, "settings", "index"),
-					      "number_of_shards");
+	settings = bak_os_at(s->body, "settings", "index");
+	s->n_shards = (unsigned)bak_os_number(settings, "number_of_shards");
+	s->page_max = bak_os_number(settings, "max_result_window");
+	if (!s->page_max)
+		s->page_max = RESULT_WINDOW;
 	if (!s->n_shards || s->n_shards > SHARDS_MAX)
 		return bak_error_set(err, BAK_CORRUPT, "index %s has %u shards", s->index->concrete,
 				     s->n_shards);
@@ -150,6 +155,7 @@ static void close_pits(struct export *x)
 	}
 	if (!json_array_size(ids))
 		return;
+	bak_os_go_on(x->os);
 	body = json_pack("{s:O}", "pit_id", ids);
 	if (body)
 		bak_os_call(x->os->http, "DELETE", bak_http_path("/_search/point_in_time"), body,
@@ -170,10 +176,7 @@ static int search(struct export *x, const struct saved *s, unsigned shard, unsig
 		json_object_set_new(
 			body, "slice",
 			json_pack("{s:i, s:i}", "id", (int)shard, "max", (int)n_shards));
-	if (!body)
-		return bak_error_nomem(err);
-	if (bak_os_call(x->os->http, "POST", bak_http_path("/_search"), body, out, err) < 0 ||
-	    bak_os_check_shards(*out, err) < 0)
+	if (bak_os_search(x->os->http, body, out, err) < 0)
 		return bak_error_wrap(err, "index %s", s->index->concrete);
 	return 0;
 }
@@ -215,7 +218,8 @@ static int look_at(struct export *x, struct saved *s, struct bak_error *err)
 								    .pit = s->pit,
 								    .keep_alive = x->keep_alive,
 								    .shard = shard,
-								    .n_shards = s->n_shards};
+								    .n_shards = s->n_shards,
+								    .page_max = s->page_max};
 		if (s->documents && look_at_shard(x, s, shard, err) < 0)
 			return -1;
 		sum += x->slices[s->first + shard].documents;

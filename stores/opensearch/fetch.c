@@ -195,10 +195,12 @@ static int wait_done(struct fetch *f, struct bak_os_target *t, struct bak_error 
 }
 
 /* Whatever it was that failed, the server need not see the folder any more. */
-static void clean_up(struct fetch *f)
+static void clean_up(struct fetch *f, bool failed)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 
+	if (failed)
+		bak_os_go_on(f->r->os);
 	if (f->registered &&
 	    bak_os_call(f->r->os->http, "DELETE", bak_http_path("/_snapshot/%s", f->repository),
 			NULL, NULL, &err) < 0 &&
@@ -245,6 +247,6 @@ int bak_os_fetch(struct bak_os_restore *r, struct bak_error *err)
 	if (!r->n)
 		return 0;
 	rc = run(&f, err);
-	clean_up(&f);
+	clean_up(&f, rc < 0);
 	return rc;
 }

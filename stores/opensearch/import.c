@@ -334,10 +334,11 @@ static int import_repository(struct import *im, const char *path, json_t *facts,
 	if (fd < 0)
 		return bak_error_sys(err, errno, "%s", path);
 	if (bak_os_repository_store(im->os->env, path, im->writer, &c, err) < 0 ||
-	    bak_os_repository_check(im->os->env, fd, &c, err) < 0)
-		return err->code == BAK_CORRUPT || err->code == BAK_NOT_FOUND
-			       ? bak_error_set(err, BAK_REFUSED, "%s", err->msg)
-			       : -1;
+	    bak_os_repository_check(im->os->env, fd, &c, err) < 0) {
+		if (err->code == BAK_CORRUPT || err->code == BAK_NOT_FOUND)
+			err->code = BAK_REFUSED;
+		return -1;
+	}
 	snapshot = bak_os_catalogue_find(&c, fd, NULL);
 	if (!snapshot)
 		return bak_error_set(err, BAK_REFUSED, "the repository has no whole snapshot");

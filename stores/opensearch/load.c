@@ -247,6 +247,7 @@ static int start(struct load *load, struct lane *lanes, size_t n, struct bak_err
 		lanes[i].load = load;
 		if (bak_http_again(load->r->os->http, &lanes[i].http, err) < 0)
 			return -1;
+		bak_http_is_known(lanes[i].http);
 		if (pthread_create(&lanes[i].thread, NULL, work, &lanes[i]) != 0)
 			return bak_error_set(err, BAK_NO_MEMORY, "no thread to be had");
 		lanes[i].runs = true;

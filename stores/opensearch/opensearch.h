@@ -44,6 +44,9 @@ struct bak_os {
 extern const struct bak_http_server bak_os_server;
 /* Asks once who answers. BAK_UNSUPPORTED when it is not OpenSearch, or too old. */
 int bak_os_look(struct bak_os *os, struct bak_error *err);
+/* From now on requests are made whatever env says: something is being undone, or must be done as a
+ * whole. */
+void bak_os_go_on(struct bak_os *os);
 /* A request for JSON: path is freed, NULL is lack of memory. Failures say what to try. */
 int bak_os_call(struct bak_http *http, const char *method, char *path, const json_t *body,
 		json_t **out, struct bak_error *err);
@@ -51,9 +54,12 @@ int bak_os_call(struct bak_http *http, const char *method, char *path, const jso
 int bak_os_ask(struct bak_http *http, char *path, json_t **out, struct bak_error *err);
 /* Adds to an error what to do about it; -1. */
 int bak_os_advise(struct bak_error *err);
+/* A search, sent again where that helps; all of it was looked at. */
+int bak_os_search(struct bak_http *http, const json_t *body, json_t **out, struct bak_error *err);
+int bak_os_check_answer(const json_t *answer, struct bak_error *err);
 /* "failed" of an answer's _shards is 0. */
 int bak_os_check_shards(const json_t *answer, struct bak_error *err);
-/* Waits until all primaries of an index answer. */
+/* Waits until all primaries of an index answer, as long as they get on. */
 int bak_os_wait_active(struct bak_os *os, const char *index, struct bak_error *err);
 /* Documents of an index or alias, all its shards answering, after a refresh. */
 int bak_os_count(struct bak_os *os, const char *index, uint64_t *out, struct bak_error *err);
@@ -130,6 +136,7 @@ struct bak_os_slice {
 	const char *pit;
 	const char *keep_alive;
 	unsigned shard, n_shards;
+	uint64_t page_max;        /* documents that one answer may have */
 	uint64_t documents, last; /* how many, and the last one's _seq_no */
 	uint64_t read;            /* out: how many came */
 };

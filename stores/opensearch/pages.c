@@ -21,7 +21,7 @@ enum { LANES_MAX = 16, RING = 2 * LANES_MAX };
 #define TASK_WANT (1u << 20) /* bytes that a range is meant to have */
 #define TASK_MAX (4u << 20)  /* and in memory, before its turn */
 #define PAGE_MAX (8u << 20)  /* an answer is left off there and asked for again from there on */
-#define PAGE_DOCUMENTS 5000u /* below index.max_result_window's 10000 */
+#define PAGE_DOCUMENTS 5000u /* below the 10000 that servers allow unless told otherwise */
 #define GUESS 1024u          /* bytes of a document, before any was seen */
 
 struct task {
@@ -100,6 +100,8 @@ static int next_task(struct pages *p, struct task **out, uint64_t *out_size)
 	*out = task;
 	/* those of which more came than expected need no second page */
 	*out_size = want + want / 4 + 1;
+	if (*out_size > slice->page_max)
+		*out_size = slice->page_max;
 	return 1;
 }
 
@@ -156,9 +158,7 @@ static int check_envelope(const struct bak_os_hits *hits, struct bak_error *err)
 
 	if (!answer)
 		return bak_error_set(err, BAK_CORRUPT, "the answer to a search is no JSON");
-	if (json_is_true(json_object_get(answer, "timed_out")))
-		return bak_error_set(err, BAK_UNAVAILABLE, "a search took the server too long");
-	return bak_os_check_shards(answer, err);
+	return bak_os_check_answer(answer, err);
 }
 
 static int ask_page(struct lane *lane, const char *text, struct bak_error *err)
@@ -335,6 +335,7 @@ static int start(struct bak_os *os, struct pages *p, struct lane *lanes, size_t 
 		lanes[i].pages = p;
 		if (bak_http_again(os->http, &lanes[i].http, err) < 0)
 			return -1;
+		bak_http_is_known(lanes[i].http);
 		if (pthread_create(&lanes[i].thread, NULL, work, &lanes[i]) != 0)
 			return bak_error_set(err, BAK_NO_MEMORY, "no thread to be had");
 		lanes[i].runs = true;

@@ -204,6 +204,7 @@ static void drop_fresh(struct bak_os_restore *r)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 
+	bak_os_go_on(r->os);
 	for (size_t i = 0; i < r->n; i++) {
 		if (r->v[i].made && bak_os_delete_index(r->os, r->v[i].fresh, &err) < 0)
 			bak_store_warn(r->os->env, "index %s is left over: delete it: %s",

@@ -105,6 +105,17 @@ int bak_os_advise(struct bak_error *err)
 	return -1;
 }
 
+void bak_os_go_on(struct bak_os *os)
+{
+	struct bak_error scratch = BAK_ERROR_INIT;
+	struct bak_http *other;
+
+	if (bak_http_undoing(os->http, &other, &scratch) < 0)
+		return;
+	bak_http_close(os->http);
+	os->http = other;
+}
+
 int bak_os_call(struct bak_http *http, const char *method, char *path, const json_t *body,
 		json_t **out, struct bak_error *err)
 {
@@ -115,6 +126,33 @@ int bak_os_call(struct bak_http *http, const char *method, char *path, const jso
 	if (bak_http_json(http, method, owned, body, out, err) < 0)
 		return bak_os_advise(err);
 	return 0;
+}
+
+int bak_os_search(struct bak_http *http, const json_t *body, json_t **out, struct bak_error *err)
+{
+	BAK_AUTO(bak_free_ptr) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	BAK_AUTO(bak_http_answer_release) struct bak_http_answer answer = {.status = 0};
+	const struct bak_http_request request = {.method = "POST",
+						 .path = "/_search",
+						 .body = text,
+						 .body_len = text ? strlen(text) : 0,
+						 .again = true};
+
+	if (!text)
+		return bak_error_nomem(err);
+	if (bak_http_send(http, &request, &answer, err) < 0)
+		return bak_os_advise(err);
+	*out = json_loadb((const char *)answer.body.p, answer.body.len, 0, NULL);
+	if (!*out)
+		return bak_error_set(err, BAK_CORRUPT, "the answer to a search is no JSON");
+	return bak_os_check_answer(*out, err);
+}
+
+int bak_os_check_answer(const json_t *answer, struct bak_error *err)
+{
+	if (json_is_true(json_object_get(answer, "timed_out")))
+		return bak_error_set(err, BAK_UNAVAILABLE, "a search took the server too long");
+	return bak_os_check_shards(answer, err);
 }
 
 int bak_os_ask(struct bak_http *http, char *path, json_t **out, struct bak_error *err)
@@ -218,15 +256,37 @@ static void explain(struct bak_os *os, const char *index, char *out, size_t len)
 					       : bak_os_text(answer, "allocate_explanation"));
 }
 
+/* Bytes that its shards have got so far: of a large one that takes its time. */
+static int recovered(struct bak_os *os, const char *index, uint64_t *out, struct bak_error *err)
+{
+	BAK_AUTO(bak_os_json_free) json_t *answer = NULL;
+	const json_t *shard;
+	size_t i;
+
+	*out = 0;
+	if (bak_os_call(os->http, "GET", bak_http_path("/%s/_recovery", index), NULL, &answer,
+			err) < 0)
+		return -1;
+	json_array_foreach(bak_os_at(answer, index, "shards"), i, shard)
+	{
+		*out += bak_os_number(bak_os_at(shard, "index", "size"), "recovered_in_bytes");
+	}
+	return 0;
+}
+
 int bak_os_wait_active(struct bak_os *os, const char *index, struct bak_error *err)
 {
 	uint64_t active = 0, shards = 0, limit = bak_store_get_duration_ms(os->conf, "timeout");
-	uint64_t waited = 0;
+	uint64_t waited = 0, before = 0, now = 0;
 	unsigned round = 0;
 	char why[320];
 	int rc;
 
 	while ((rc = is_active(os, index, &active, &shards, err)) == 0) {
+		if (recovered(os, index, &now, err) < 0)
+			return -1;
+		waited = now == before ? waited : 0;
+		before = now;
 		if (waited > limit) {
 			explain(os, index, why, sizeof why);
 			return bak_error_set(err, BAK_UNAVAILABLE,

@@ -8,11 +8,12 @@
 #include "engine/objects/snapshot.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 struct taking {
@@ -24,7 +25,7 @@ struct taking {
 	json_t *snapshot; /* the server's words of it */
 	json_t *definitions;
 	char name[64];
-	bool asked; /* it may exist */
+	bool asked, whole; /* it may exist; it does */
 };
 
 /* --- the repository --- */
@@ -44,6 +45,23 @@ int bak_os_folder(const struct bak_os *os, const char **out_path, const char **o
 	return 0;
 }
 
+/* The server first notes it, and then looks whether all nodes can write there. */
+static int register_new(struct bak_os *os, const char *name, const json_t *body,
+			struct bak_error *err)
+{
+	struct bak_error scratch = BAK_ERROR_INIT;
+
+	if (bak_os_call(os->http, "PUT", bak_http_path("/_snapshot/%s", name), body, NULL, err) ==
+	    0)
+		return 0;
+	bak_os_go_on(os);
+	if (bak_os_call(os->http, "DELETE", bak_http_path("/_snapshot/%s", name), NULL, NULL,
+			&scratch) < 0 &&
+	    scratch.code != BAK_NOT_FOUND)
+		bak_store_warn(os->env, "repository %s may stay registered: %s", name, scratch.msg);
+	return -1;
+}
+
 int bak_os_repository_put(struct bak_os *os, const char *name, const char *location, bool readonly,
 			  struct bak_error *err)
 {
@@ -56,8 +74,7 @@ int bak_os_repository_put(struct bak_os *os, const char *name, const char *locat
 	if (rc < 0 || !body)
 		return rc < 0 ? -1 : bak_error_nomem(err);
 	if (rc == 0)
-		return bak_os_call(os->http, "PUT", bak_http_path("/_snapshot/%s", name), body,
-				   NULL, err);
+		return register_new(os, name, body, err);
 	const json_t *its = json_object_get(there, name);
 	const json_t *settings = json_object_get(its, "settings");
 
@@ -186,6 +203,19 @@ static int judge(const json_t *snapshot, struct bak_error *err)
 	return bak_os_advise(err);
 }
 
+/* It was accepted, and is not there: the server says why in its log alone. */
+static int given_up(const struct taking *t, struct bak_error *err)
+{
+	struct statvfs fs;
+
+	if (statvfs(t->path, &fs) < 0)
+		return bak_error_sys(err, errno, "the server gave up its snapshot; %s", t->path);
+	return bak_error_set(err, BAK_IO,
+			     "the server gave up its snapshot: its log says why; %s has %" PRIu64
+			     " bytes free",
+			     t->path, (uint64_t)fs.f_bavail * fs.f_frsize);
+}
+
 static int wait_done(struct taking *t, struct bak_error *err)
 {
 	unsigned round = 0;
@@ -197,7 +227,7 @@ static int wait_done(struct taking *t, struct bak_error *err)
 		if (bak_os_call(t->os->http, "GET",
 				bak_http_path("/_snapshot/%s/%s", t->repository, t->name), NULL,
 				&answer, err) < 0)
-			return -1;
+			return err->code == BAK_NOT_FOUND ? given_up(t, err) : -1;
 		snapshot = json_array_get(json_object_get(answer, "snapshots"), 0);
 		if (strcmp(bak_os_text(snapshot, "state"), "IN_PROGRESS") != 0) {
 			t->snapshot = json_incref(snapshot);
@@ -388,14 +418,17 @@ int bak_os_snapshot(struct bak_os *os, struct bak_writer *writer, json_t *facts,
 		rc = begin(&t, err);
 	if (rc == 0)
 		rc = wait_done(&t, err);
+	t.whole = rc == 0;
 	if (rc == 0)
 		rc = fill_facts(&t, facts, err);
 	if (rc == 0) {
 		delete_old(&t);
 		rc = write_all(&t, err);
 	}
-	/* also one that still runs */
-	if (rc < 0 && t.asked && delete_snapshot(&t, t.name, &scratch) < 0 &&
+	if (rc < 0)
+		bak_os_go_on(os);
+	/* also one that still runs; a whole one is of use to the next */
+	if (rc < 0 && t.asked && !t.whole && delete_snapshot(&t, t.name, &scratch) < 0 &&
 	    scratch.code != BAK_NOT_FOUND)
 		bak_store_warn(os->env, "snapshot %s may be left on the server: %s", t.name,
 			       scratch.msg);

@@ -8,7 +8,9 @@
  * a rollback is the same exchange the other way.
  *
  * state: {"text", "indices": [{"name", "fresh", "kept"?, "before": {alias: ...}, "after": {...}}],
- *         "definitions": [...]}       after: what leads to fresh; before: what led to kept
+ *         "moved": [{"index", "alias", "how"}], "definitions": [...]}
+ * after: what leads to fresh; before: what led to kept; moved: aliases that other indices lost, as
+ * they are the snapshot's.
  */
 #include "stores/opensearch/opensearch.h"
 
@@ -159,9 +161,6 @@ static int copy_old(struct bak_os *os, const struct bak_os_target *t, const char
 
 	if (!body)
 		return bak_error_nomem(err);
-	if (!was_blocked(t))
-		json_object_set_new(json_object_get(body, "settings"), "index.blocks.write",
-				    json_null());
 	if (bak_os_count(os, t->name, &was, err) < 0 || block(os, t->name, err) < 0 ||
 	    bak_os_call(os->http, "POST",
 			bak_http_path("/%s/_clone/%s?wait_for_active_shards=0", t->name, kept),
@@ -170,7 +169,7 @@ static int copy_old(struct bak_os *os, const struct bak_os_target *t, const char
 	    bak_os_count(os, kept, &is, err) < 0)
 		return -1;
 	if (is == was)
-		return 0;
+		return was_blocked(t) ? 0 : unblock(os, kept, err);
 	return bak_error_set(err, BAK_CORRUPT, "the copy has %llu documents, and it %llu",
 			     (unsigned long long)is, (unsigned long long)was);
 }
@@ -258,10 +257,105 @@ static int send_actions(struct bak_os *os, json_t *actions, struct bak_error *er
 	return bak_os_call(os->http, "POST", bak_http_path("/_aliases"), body, NULL, err);
 }
 
-static int exchange(struct bak_os_restore *r, const json_t *entries, struct bak_error *err)
+/* --- aliases that others have --- */
+
+/* In the snapshot, the index that is called so had that alias. */
+static bool had_alias(const struct bak_os_restore *r, const char *index, const char *alias)
+{
+	const char *own = bak_os_own_name(index);
+	const json_t *its = member(json_object_get(r->facts, "indices"), own ? own : index);
+
+	return bak_os_at(its, "aliases", alias) != NULL;
+}
+
+static bool is_restored(const json_t *entries, const char *index)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach(entries, i, entry)
+	{
+		if (strcmp(bak_os_text(entry, "kept"), index) == 0 ||
+		    strcmp(bak_os_text(entry, "name"), index) == 0 ||
+		    strcmp(bak_os_text(entry, "fresh"), index) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* An alias of the snapshot that leads to an index which did not have it then: a restore of all takes
+ * it from there, one of a part leaves it there alone. */
+static int settle_alias(struct bak_os_restore *r, const json_t *entries, const char *index,
+			const char *alias, json_t *how, json_t *moved)
+{
+	bool wanted = false;
+	json_t *entry;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)entries, i, entry)
+	{
+		json_t *after = json_object_get(entry, "after");
+
+		wanted = wanted || json_object_get(after, alias);
+		if (!r->whole)
+			json_object_del(after, alias);
+	}
+	if (!wanted)
+		return 0;
+	if (!r->whole) {
+		bak_store_warn(r->os->env, "alias %s stays with index %s alone", alias, index);
+		return 0;
+	}
+	bak_store_log(r->os->env, "alias %s goes from index %s", alias, index);
+	return json_array_append_new(
+		moved, json_pack("{s:s, s:s, s:O}", "index", index, "alias", alias, "how", how));
+}
+
+static int settle_aliases(struct bak_os_restore *r, const json_t *entries, json_t *moved,
+			  struct bak_error *err)
+{
+	BAK_AUTO(bak_os_json_free) json_t *all = NULL;
+	const char *index, *alias;
+	json_t *its, *how;
+	int rc = 0;
+
+	if (bak_os_call(r->os->http, "GET", bak_http_path("/_alias"), NULL, &all, err) < 0)
+		return -1;
+	json_object_foreach(all, index, its)
+	{
+		if (is_restored(entries, index))
+			continue;
+		json_object_foreach(json_object_get(its, "aliases"), alias, how)
+		{
+			if (!had_alias(r, index, alias))
+				rc |= settle_alias(r, entries, index, alias, how, moved);
+		}
+	}
+	return rc < 0 ? bak_error_nomem(err) : 0;
+}
+
+/* Takes them away, or gives them back. */
+static int move_others(json_t *actions, const json_t *moved, bool back)
+{
+	const json_t *one;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(moved, i, one)
+	{
+		rc |= act(actions, back ? "add" : "remove", bak_os_text(one, "index"),
+			  bak_os_text(one, "alias"), back ? json_object_get(one, "how") : NULL);
+	}
+	return rc;
+}
+
+/* --- all of it --- */
+
+static int exchange(struct bak_os_restore *r, const json_t *entries, const json_t *moved,
+		    struct bak_error *err)
 {
 	BAK_AUTO(bak_os_json_free) json_t *actions = json_array();
-	int rc = actions ? 0 : -1;
+	int rc = actions ? move_others(actions, moved, false) : -1;
 
 	for (size_t i = 0; i < r->n; i++) {
 		const struct bak_os_target *t = &r->v[i];
@@ -311,7 +405,7 @@ static json_t *plan(struct bak_os_restore *r)
 			entries,
 			json_pack("{s:s, s:s, s:s*, s:O*, s:o}", "name", t->name, "fresh", t->fresh,
 				  "kept", t->old ? kept : NULL, "before", before, "after",
-				  json_is_object(after) ? json_incref(after) : json_object()));
+				  json_is_object(after) ? json_copy(after) : json_object()));
 	}
 	return entries;
 }
@@ -327,8 +421,8 @@ static json_t *describe(const struct bak_os_restore *r)
 }
 
 /* Behind the point of no return. */
-static int do_swap(struct bak_os_restore *r, json_t *entries, const json_t *definitions,
-		   json_t *undo, struct bak_error *err)
+static int do_swap(struct bak_os_restore *r, json_t *entries, const json_t *moved,
+		   const json_t *definitions, json_t *undo, struct bak_error *err)
 {
 	struct bak_error scratch = BAK_ERROR_INIT;
 	int rc = keep_all(r, entries, err), done = 0;
@@ -336,7 +430,7 @@ static int do_swap(struct bak_os_restore *r, json_t *entries, const json_t *defi
 	if (rc == 0 && definitions)
 		rc = bak_os_definitions_put(r->os, definitions, undo, err);
 	if (rc == 0 && r->n) {
-		rc = exchange(r, entries, err);
+		rc = exchange(r, entries, moved, err);
 		/* The answer may be lost, and the work be done. */
 		done = rc == 0 ? 1 : is_exchanged(r);
 		if (done > 0)
@@ -347,8 +441,11 @@ static int do_swap(struct bak_os_restore *r, json_t *entries, const json_t *defi
 	if (done < 0) {
 		for (size_t i = 0; i < r->n; i++)
 			r->v[i].made = false;
-		return bak_error_wrap(err, "the server is gone, and nobody knows whether the "
-					   "aliases were switched (bakfs rollback goes back)");
+		return bak_error_wrap(err,
+				      "the server is gone, and nobody knows whether alias %s leads "
+				      "to %s now; the old index is kept as %s",
+				      r->v[0].name, r->v[0].fresh,
+				      bak_os_text(json_array_get(entries, 0), "kept"));
 	}
 	if (bak_os_definitions_undo(r->os, undo, false, &scratch) < 0)
 		bak_store_warn(r->os->env, "%s", scratch.msg);
@@ -359,17 +456,21 @@ static int do_swap(struct bak_os_restore *r, json_t *entries, const json_t *defi
 int bak_os_swap(struct bak_os_restore *r, json_t *state, struct bak_error *err)
 {
 	BAK_AUTO(bak_os_json_free) json_t *definitions = NULL;
-	json_t *entries = plan(r), *undo = json_array();
+	json_t *entries = plan(r), *undo = json_array(), *moved = json_array();
 
 	if (json_object_set_new(state, "text", describe(r)) < 0 ||
 	    json_object_set_new(state, "indices", entries) < 0 ||
+	    json_object_set_new(state, "moved", moved) < 0 ||
 	    json_object_set_new(state, "definitions", undo) < 0)
 		return bak_error_nomem(err);
+	if (settle_aliases(r, entries, moved, err) < 0)
+		return -1;
 	if (r->whole && bak_os_definitions_read(&r->tree, r->os->env, &definitions, err) < 0)
 		return -1;
 	if (bak_store_no_return(r->os->env, err) < 0)
 		return -1;
-	return do_swap(r, entries, definitions, undo, err);
+	bak_os_go_on(r->os);
+	return do_swap(r, entries, moved, definitions, undo, err);
 }
 
 /* --- and back --- */
@@ -445,6 +546,8 @@ int bak_os_rollback(struct bak_os *os, const json_t *state, struct bak_error *er
 		if (plan_back(os, entry, &again, actions, err) < 0)
 			return -1;
 	}
+	if (move_others(actions, json_object_get(state, "moved"), !again) < 0)
+		return bak_error_nomem(err);
 	if (json_array_size(actions) && send_actions(os, actions, err) < 0)
 		return -1;
 	return bak_os_definitions_undo(os, undo, again, err);

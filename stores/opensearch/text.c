@@ -17,13 +17,14 @@ static const char *skip_blanks(const char *p, const char *end)
 	return p;
 }
 
-/* p is behind the opening quote; the result behind the closing one. */
+/* p is behind the opening quote; the result behind the closing one. No string has a line feed in it:
+ * lines are what documents are cut into. */
 static const char *skip_string(const char *p, const char *end)
 {
 	for (; p < end; p++) {
 		if (*p == '"')
 			return p + 1;
-		if (*p == '\\' && ++p == end)
+		if (*p == '\n' || (*p == '\\' && ++p == end))
 			return NULL;
 	}
 	return NULL;

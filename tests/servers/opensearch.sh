@@ -60,8 +60,9 @@ s = socket.socket()
 s.bind(("127.0.0.1", 0))
 print("http://127.0.0.1:%d" % s.getsockname()[1])' >"$dir/url"
 	port=$(sed 's/.*://' "$dir/url")
-	(cd "$dir" && exec java -Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto \
-		-XX:SharedArchiveFile="$opensearch_home/classes" -Xlog:disable -Dlog4j2.disable.jmx=true \
+	(cd "$dir" && exec java -Xms128m -Xmx512m -XX:+UseSerialGC \
+		-XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions \
+		-XX:-BytecodeVerificationRemote -XX:-UsePerfData -Dlog4j2.disable.jmx=true \
 		-cp "$opensearch_home:$(opensearch_path)" OpenSearchNode "$dir/os" "$port" "$dir/repo" \
 		"$@" >"$dir/console" 2>&1 </dev/null) &
 	pid=$!

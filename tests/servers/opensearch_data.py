@@ -96,7 +96,9 @@ def documents(url, name):
     ask(url, 'DELETE', '/_search/scroll', {'scroll_id': [scroll]})
 
 
-OWN = ('uuid', 'creation_date', 'version', 'provided_name', 'resize', 'history_uuid')
+# of a copy: what it was copied from, and a default that is said
+OWN = ('uuid', 'creation_date', 'version', 'provided_name', 'resize', 'history_uuid', 'routing',
+       'routing_partition_size')
 
 
 def digest(url, names):
@@ -112,9 +114,6 @@ def digest(url, names):
         (index, what), = ask(url, 'GET', f'/{name}').items()
         settings = {k: v for k, v in what['settings']['index'].items() if k not in OWN}
         what['aliases'].pop(name, None)
-        if not settings.get('routing', {}).get('allocation', {}).get('initial_recovery', 1):
-            settings.pop('routing')
-        settings.pop('routing', None)
         print(name, json.dumps([what['aliases'], what['mappings'], settings], sort_keys=True))
     for path in ('/_ingest/pipeline', '/_search/pipeline', '/_template', '/_index_template',
                  '/_component_template', '/_scripts/twice'):
