@@ -236,12 +236,12 @@ ends_with held '^done: '
 rm $held/*th $held/*d
 
 # A deadline: who has not begun by then fails, and has changed nothing; who has begun goes on.
-unmount_it 'restore of|cancelled'
-printf 'restore_deadline = 1\n' >>bakfs.conf
-mount_it
 echo two >data
 touch $held/latest
 begun
+unmount_it 'restore of|cancelled'
+printf 'restore_deadline = 1\n' >>bakfs.conf
+mount_it
 cp data $held/late
 touch $held/late
 ends_with held '^failed: .*deadline.*nothing was changed'
