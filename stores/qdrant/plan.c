@@ -153,6 +153,27 @@ static const struct bak_qdrant_target *target_of(const struct bak_qdrant_plan *p
 	return NULL;
 }
 
+/* Length of the name without "-bakfs-STAMP" at its end; that of all of it, if it has none. */
+static size_t base_len(const char *name)
+{
+	size_t end = strlen(BAK_QDRANT_FRESH) + BAK_STAMP_LEN, len = strlen(name);
+	int64_t when;
+
+	if (len > end &&
+	    memcmp(name + len - end, BAK_QDRANT_FRESH, strlen(BAK_QDRANT_FRESH)) == 0 &&
+	    bak_stamp_parse(name + len - BAK_STAMP_LEN, &when))
+		return len - end;
+	return len;
+}
+
+/* The collection itself, or a copy of it that a restore made. */
+static bool is_kin(const char *a, const char *b)
+{
+	size_t len = base_len(a);
+
+	return base_len(b) == len && memcmp(a, b, len) == 0;
+}
+
 /* Those of the snapshot, and those that lead to what it replaces. */
 static int find_aliases(struct bak_qdrant_plan *p, struct bak_qdrant_target *t,
 			struct bak_error *err)
@@ -174,8 +195,7 @@ static int find_aliases(struct bak_qdrant_plan *p, struct bak_qdrant_target *t,
 	}
 	json_object_foreach(p->aliases, alias, to)
 	{
-		if (strcmp(json_string_value(to), t->name) != 0 ||
-		    target_of(p, text_of(then, alias)))
+		if (!is_kin(json_string_value(to), t->name) || target_of(p, text_of(then, alias)))
 			continue;
 		if (add_alias(t, alias, err) < 0)
 			return -1;
@@ -200,19 +220,6 @@ static void choose_way(const struct bak_qdrant_plan *p, struct bak_qdrant_target
 		t->way = BAK_QDRANT_IN_PLACE;
 	else
 		t->way = BAK_QDRANT_NEW;
-}
-
-/* Length of the name without "-bakfs-STAMP" at its end; that of all of it, if it has none. */
-static size_t base_len(const char *name)
-{
-	size_t end = strlen(BAK_QDRANT_FRESH) + BAK_STAMP_LEN, len = strlen(name);
-	int64_t when;
-
-	if (len > end &&
-	    memcmp(name + len - end, BAK_QDRANT_FRESH, strlen(BAK_QDRANT_FRESH)) == 0 &&
-	    bak_stamp_parse(name + len - BAK_STAMP_LEN, &when))
-		return len - end;
-	return len;
 }
 
 bool bak_qdrant_is_led_to(const json_t *aliases, const char *name)

@@ -35,11 +35,11 @@ forced=mnt/restore/forced
 # job ROOM NUMBER RESULT [WORDS]: its NUMBERth ends so.
 job()
 {
-	local ends=' (done|failed)'
+	local ends='Z (done|failed)(:|$)'
 	until [ "$(grep -cE "$ends" "$1/log")" -ge "$2" ]; do
 		read -rt 0.05 <> <(:) || :
 	done
-	grep -E "$ends" "$1/log" | tail -1 | grep -q " $3.*${4-}" || fail "$3 expected: $(tail -3 "$1/log")"
+	grep -E "$ends" "$1/log" | tail -1 | grep -q "Z $3.*${4-}" || fail "$3 expected: $(tail -3 "$1/log")"
 }
 
 # --- out of it
@@ -76,6 +76,22 @@ job $room 5 failed 'used by its own name, no alias leads to it'
 cp mnt/latest/live/bare.snapshot $forced/
 job $forced 1 'done'
 qdrant s-live digest library bare | diff want - >diff || fail "in place: $(cat diff)"
+
+# --- damaged inside: the server finds that, and nothing is left there
+qdrant s-live look library bare >want-all
+mkdir damaged
+python3 - books.snapshot damaged/books.snapshot <<'END'
+import sys, tarfile
+data = bytearray(open(sys.argv[1], "rb").read())
+for entry in tarfile.open(sys.argv[1]):
+    if entry.name.startswith("0/segments/"):
+        data[entry.offset_data + 10] ^= 0xff  # the archive in it begins with a name
+open(sys.argv[2], "wb").write(data)
+END
+cp damaged/books.snapshot $room/
+job $room 6 failed 'status 500'
+qdrant s-live look library bare | diff want-all - >diff || fail "damaged: $(cat diff)"
+is "$(find s-live -name 'bakfs-*')" ''
 
 # --- refused, by the exit status of cp
 head -c 20000 books.snapshot >cut.snapshot
