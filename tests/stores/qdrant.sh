@@ -71,6 +71,9 @@ json '.snapshots[0].manifest.data.counts["books points"]' "$points"
 json '.snapshots[0].manifest.data.collections[] | select(.name == "books").config.params.vectors.size' 8
 is "$(jq -r '.snapshots[0].manifest.data.collections[] | select(.name == "books").sha256' out)" \
 	"$(sha256sum <out1/books.snapshot | cut -d' ' -f1)"
+if qdrant_real && python3 -c 'import qdrant_edge' 2>/dev/null; then
+	is "$(python3 "$TESTS/servers/qdrant_offline.py" out1/books.snapshot edge)" "$points"
+fi
 digests | diff want - >diff || fail "a backup changed something: $(cat diff)"
 expect 0 'live: snapshot 2' bakfs backup live
 
