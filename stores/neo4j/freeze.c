@@ -232,7 +232,8 @@ int bak_neo4j_thaw(struct bak_neo4j_freeze *f, struct bak_error *err)
 		rc = bak_error_set(err, BAK_UNAVAILABLE,
 				   "a label or type appeared during the freeze, which does not "
 				   "hold those: try again");
-	if (rc == 0 && end(f, err) < 0)
+	/* One that was terminated can still be rolled back: only a statement tells. */
+	if (rc == 0 && (run(f, "RETURN 1", err) < 0 || end(f, err) < 0))
 		rc = lost(err);
 	json_decref(labels);
 	json_decref(types);
