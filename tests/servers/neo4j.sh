@@ -129,8 +129,10 @@ neo4j_end()
 	local pid
 	pid=$(cat "$2/pid" 2>/dev/null) || return 0
 	kill "-$1" "$pid" 2>/dev/null || true
-	# It may be the child of another shell.
-	tail --pid="$pid" -f /dev/null
+	# It may be the child of another shell, or of nobody who would bury it.
+	while [ -e "/proc/$pid" ] && ! grep -q '^State:.*Z' "/proc/$pid/status" 2>/dev/null; do
+		read -rt 0.05 <> <(:) || :
+	done
 	rm -f "$2/pid"
 }
 
