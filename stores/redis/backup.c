@@ -160,9 +160,10 @@ static int save_somehow(struct bak_redis_conn *conn, const struct bak_redis_addr
 	*out = METHOD_SCAN;
 	if (bak_redis_scan(conn, info, saver, err) < 0)
 		return bak_error_wrap(err, "key by key");
-	bak_store_warn(saver->redis->env,
-		       "saved key by key, as replication is refused: not one moment; grant the "
-		       "right to SYNC for that");
+	bak_store_warn(saver->redis->env, "saved key by key%s",
+		       any ? ", as replication is refused: not one moment; grant the right to SYNC "
+			     "for that"
+			   : ", as the option method says: not one moment");
 	return 0;
 }
 
