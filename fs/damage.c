@@ -2,6 +2,7 @@
 #include "fs/errno.h"
 #include "fs/fs.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
@@ -47,11 +48,33 @@ static bool first_time(struct bak_fs *fs, const char *line)
 	return atomic_exchange(&fs->damage_seen[h % n], h) != h;
 }
 
+/* Forgotten, and perhaps pruned: what is open of it may be gone, and nothing is damaged. */
+static bool is_forgotten(struct bak_fs *fs, uint64_t number)
+{
+	struct bak_error ignored = BAK_ERROR_INIT;
+	struct bak_snapshot_row row = {.number = 0};
+	int rc = bak_index_snapshot(bak_repo_index(fs->repo), number, &row, &ignored);
+	bool forgotten = rc == 0 || (rc > 0 && row.forgotten);
+	if (rc > 0)
+		bak_snapshot_row_release(&row);
+	return forgotten;
+}
+
+static bool is_forgotten_by_now(struct bak_fs *fs, uint64_t number)
+{
+	struct bak_error ignored = BAK_ERROR_INIT;
+	bool changed;
+	return bak_repo_refresh_snapshots(fs->repo, &changed, &ignored) >= 0 &&
+	       is_forgotten(fs, number);
+}
+
 int bak_damage(struct bak_fs *fs, const struct bak_tree *tree, struct bak_ino at,
 	       const struct bak_error *err)
 {
 	BAK_AUTO(bak_buf_release) struct bak_buf path = BAK_BUF_INIT;
 	char name[1024], line[2048], where[128] = "";
+	if (is_forgotten(fs, at.number))
+		return ESTALE;
 	if (tree) {
 		if (at.range == BAK_RANGE_TREE)
 			path_of(tree, at.n, &path);
@@ -65,6 +88,8 @@ int bak_damage(struct bak_fs *fs, const struct bak_tree *tree, struct bak_ino at
 	snprintf(line, sizeof line, "%s: snapshot %llu%s: %s", name, (unsigned long long)at.number,
 		 where, err->msg);
 	if (first_time(fs, line)) {
+		if (is_forgotten_by_now(fs, at.number))
+			return ESTALE;
 		atomic_fetch_add(&fs->damaged_reads, 1);
 		bak_fs_log(fs, LOG_ERR, "%s", line);
 	}

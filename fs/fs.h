@@ -87,7 +87,8 @@ void bak_attr_found(struct bak_fs *fs, const struct bak_tree *tree, uint64_t ino
 void bak_attr_own(struct bak_fs *fs, uint64_t ino, mode_t mode, nlink_t nlink, uint64_t size,
 		  int64_t mtime, struct stat *out);
 
-/* damage.c: logs once what could not be read, and returns the errno for it. */
+/* damage.c: logs once what could not be read, and returns the errno for it; of a snapshot that was
+ * forgotten ESTALE, without a word. */
 int bak_damage(struct bak_fs *fs, const struct bak_tree *tree, struct bak_ino at,
 	       const struct bak_error *err);
 
