@@ -10,7 +10,8 @@
 
 #define WORKERS_MAX 4u
 #define STREAMS 64u
-#define TASKS 64u
+/* What waits for a worker: many readers at once get less each, and less memory is taken. */
+#define TASKS 16u
 /* One worker's portion: about a segment. */
 #define PORTION (1u << 20)
 /* A kernel sends several reads at once, which arrive in any order: so far off is still in order. */
@@ -92,6 +93,17 @@ static int warm(void *ctx, uint64_t off, const struct bak_extent *extent, struct
 	return 0;
 }
 
+/* With the lock held. The reader was faster, has been there, and what it has left behind may be gone
+ * from the cache: decoded once more it would stay for nothing. */
+static bool is_late(const struct bak_prefetch *p, const struct task *task)
+{
+	const struct stream *s = &p->streams[task->key % STREAMS];
+	const struct follower *f = &p->follower;
+	if (task->content.kind == BAK_CONTENT_NONE)
+		return f->at.n > task->seg.n + RUN_AHEAD;
+	return s->key == task->key && s->next > task->off + task->len + SLACK;
+}
+
 static int do_task(struct bak_prefetch *prefetch, const struct task *task)
 {
 	struct warming w = {.source = prefetch->source};
@@ -114,6 +126,8 @@ static void *worker_main(void *arg)
 		struct task task = p->tasks[p->first_task];
 		p->first_task = (p->first_task + 1) % TASKS;
 		p->n_tasks--;
+		if (is_late(p, &task))
+			continue;
 		pthread_mutex_unlock(&p->lock);
 		int rc = do_task(p, &task);
 		pthread_mutex_lock(&p->lock);

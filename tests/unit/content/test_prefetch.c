@@ -1,5 +1,6 @@
 /* Reading ahead: of who reads in order, of nobody else, and never further than the file. */
 #include "engine/content/prefetch.h"
+#include "engine/content/reader.h"
 #include "tests/lib/fixture.h"
 
 #include <sched.h>
@@ -145,6 +146,74 @@ static void test_damage_is_left_to_the_reader(void **state)
 	bak_prefetch_free(p);
 }
 
+struct segments {
+	struct bak_seg_id v[32];
+	size_t n;
+};
+
+static int note_segment(void *ctx, uint64_t off, const struct bak_extent *extent,
+			struct bak_error *err)
+{
+	struct segments *s = ctx;
+	(void)off;
+	(void)err;
+	if (extent->kind == BAK_EXTENT_BYTES &&
+	    (s->n == 0 || !bak_seg_id_equal(&s->v[s->n - 1], &extent->seg)) && s->n < 32)
+		s->v[s->n++] = extent->seg;
+	return 0;
+}
+
+static uint64_t misses(void)
+{
+	struct bak_source_stats stats;
+	bak_source_stats(fx.source, &stats);
+	return stats.misses;
+}
+
+/* Segments met in the order of their run: those behind are decoded, and decoded once; past the end
+ * of the run, and of a jump, nothing. */
+static void test_segments_of_a_run(void **state)
+{
+	(void)state;
+	struct bak_prefetch *p = start(8u << 20);
+	struct bak_error err = BAK_ERROR_INIT;
+	struct segments segs = {.n = 0};
+	const struct bak_inode *inode = &one.entry.inode;
+	assert_int_equal(
+		bak_each_extent(fx.source, &inode->content, inode->size, note_segment, &segs, &err),
+		0);
+	assert_true(segs.n >= 5);
+	uint64_t before = misses();
+	bak_prefetch_follow(p, &segs.v[4]);
+	bak_prefetch_follow(p, &segs.v[0]);
+	bak_prefetch_follow(p, &segs.v[0]);
+	bak_prefetch_follow(p, &segs.v[1]);
+	while (misses() < before + 3)
+		sched_yield();
+	for (size_t i = 2; i < 5; i++) {
+		const uint8_t *bytes;
+		struct bak_pin *pin;
+		assert_int_equal(bak_source_bytes(fx.source, &segs.v[i], 0, 1, &bytes, &pin, &err),
+				 0);
+		bak_pin_put(pin);
+	}
+	assert_int_equal(misses(), before + 3);
+	bak_prefetch_free(p);
+
+	/* Nothing behind the last one, and no harm in asking. */
+	struct bak_seg_id none = segs.v[0];
+	none.n = UINT32_MAX - 1;
+	assert_int_equal(bak_source_warm(fx.source, &none, &err), 0);
+	p = start(8u << 20);
+	bak_prefetch_follow(p, &none);
+	none.n++;
+	bak_prefetch_follow(p, &none);
+	for (uint64_t off = 0; off + READ <= LEN; off += READ)
+		tell(p, 2, &two, off);
+	wait_for(p, LEN);
+	bak_prefetch_free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -152,6 +221,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_random_reads_are_let_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stays_within_the_window, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_none_when_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_segments_of_a_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage_is_left_to_the_reader, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
