@@ -159,9 +159,15 @@ static int list_all(struct bak_neo4j *neo4j, json_t **labels, json_t **types, st
 void bak_neo4j_freeze_drop(struct bak_neo4j_freeze *f)
 {
 	struct bak_error scratch = BAK_ERROR_INIT;
+	struct bak_http *undoing;
 
 	if (!f)
 		return;
+	/* Writers must not wait for it to expire because somebody cancelled. */
+	if (f->transaction && bak_http_undoing(f->http, &undoing, &scratch) == 0) {
+		bak_http_close(f->http);
+		f->http = undoing;
+	}
 	if (f->http && end(f, &scratch) < 0 && scratch.code != BAK_NOT_FOUND)
 		bak_store_log(f->neo4j->env, "the freeze ends by itself within a minute: %s",
 			      scratch.msg);
