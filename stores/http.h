@@ -11,6 +11,8 @@
  * Sent again by itself, with growing pauses: GET, HEAD and requests marked `again`, while nothing
  *   of the answer has been handed on, after 429, 502, 503, 504 and, once the server had answered
  *   before, after a lost connection.
+ *   libcurl itself sends anything but a stream once more when a connection that was used before ends
+ *   without a byte of answer: who makes something must be ready to find it there.
  * Redirects are not followed and proxies of the environment not asked: the secret goes to the
  *   server that is configured and nowhere else. It is in no error and no log.
  * Threads: a handle belongs to one thread; bak_http_again makes another for another one.
