@@ -188,16 +188,21 @@ static void test_segments_of_a_run(void **state)
 	bak_prefetch_follow(p, &segs.v[0]);
 	bak_prefetch_follow(p, &segs.v[0]);
 	bak_prefetch_follow(p, &segs.v[1]);
-	while (misses() < before + 3)
+	/* The next three numbers of the run; one of them may be a segment of nodes, met already. */
+	uint64_t ahead = 0;
+	for (size_t i = 2; i < segs.n && segs.v[i].n <= segs.v[1].n + 3; i++)
+		ahead++;
+	assert_true(ahead >= 1);
+	while (misses() < before + ahead)
 		sched_yield();
-	for (size_t i = 2; i < 5; i++) {
+	for (size_t i = 2; i < 2 + ahead; i++) {
 		const uint8_t *bytes;
 		struct bak_pin *pin;
 		assert_int_equal(bak_source_bytes(fx.source, &segs.v[i], 0, 1, &bytes, &pin, &err),
 				 0);
 		bak_pin_put(pin);
 	}
-	assert_int_equal(misses(), before + 3);
+	assert_int_equal(misses(), before + ahead);
 	bak_prefetch_free(p);
 
 	/* Nothing behind the last one, and no harm in asking. */
