@@ -306,8 +306,12 @@ int bak_os_blob_next(const void *data, size_t len, size_t *at, char *out, size_t
 			continue;
 		while (n < NAME && is_blob_char(p[i + n]))
 			n++;
-		if (n < NAME || n >= out_len || (i > 0 && p[i - 1] == 'v'))
+		if (n < NAME || n >= out_len)
 			continue;
+		if (i > 0 && p[i - 1] == 'v') {
+			i += NAME - 1; /* its base 64 may begin with "_" */
+			continue;
+		}
 		memcpy(out, p + i, n);
 		out[n] = '\0';
 		*at = i + n;

@@ -163,6 +163,7 @@ static void test_sum(void **state)
 static void test_blobs(void **state)
 {
 	static const char list[] = "W__pOokUlmxSLqb-vaLLQf9vw physical Xv__T_dPNvIrQuGhkwhTiGZWrQ "
+				   "Xv___YAst60xT8GzIfiQzdZm-AGD_0.si W___sOokUlmxSLqb-vaLLQf9A "
 				   "__short W__AAAAAAAAAAAAAAAAAAAAAA";
 	char name[32];
 	size_t at = 0;
@@ -170,6 +171,8 @@ static void test_blobs(void **state)
 	(void)state;
 	assert_int_equal(bak_os_blob_next(list, sizeof list - 1, &at, name, sizeof name), 1);
 	assert_string_equal(name, "__pOokUlmxSLqb-vaLLQf9vw");
+	assert_int_equal(bak_os_blob_next(list, sizeof list - 1, &at, name, sizeof name), 1);
+	assert_string_equal(name, "___sOokUlmxSLqb-vaLLQf9A");
 	assert_int_equal(bak_os_blob_next(list, sizeof list - 1, &at, name, sizeof name), 1);
 	assert_string_equal(name, "__AAAAAAAAAAAAAAAAAAAAAA");
 	assert_int_equal(bak_os_blob_next(list, sizeof list - 1, &at, name, sizeof name), 0);
