@@ -49,6 +49,11 @@ count()
 	sqlite3 app.db 'select count(*) from t'
 }
 
+asked_since() # LINES OF THE LOG
+{
+	tail -n +$(($1 + 1)) "$app/log" | grep -q 'asked for'
+}
+
 # --- to the end: one job each, and the store is as the dump ---
 
 # scp's own protocol, to a program that stands for ssh and runs the other end here.
@@ -103,6 +108,8 @@ while read -r way; do
 	[[ $way != *rsync* ]] || command -v rsync >/dev/null || continue
 	before=$(wc -l <"$app/log")
 	run "$way" || fail "$way: $(cat why $app/status)"
+	# The kernel tells of the last close when the program may be gone already.
+	until_true asked_since "$before"
 	result app '^done: ' || fail "$way"
 	is "$way: $(count)" "$way: 777"
 	is "$way: $(tail -n +$((before + 1)) $app/log | grep -c 'asked for')" "$way: 1"
