@@ -31,10 +31,10 @@ sqlite_file whole.db 777
 sqlite3 whole.db "create table fill as select zeroblob(400000) as z"
 tar -cf whole.tar whole.db
 
-# Takes away what was copied in; the store is as it was before.
+# Takes away what was copied in, once no job reads it; the store is as it was before.
 tidy_up()
 {
-	find mnt/restore/*/ -mindepth 1 ! -name log ! -name wait ! -name status -delete
+	until_true find mnt/restore/*/ -mindepth 1 ! -name log ! -name wait ! -name status -delete
 	rm -rf spare
 	sqlite3 app.db 'delete from t where a > 5'
 }
