@@ -259,30 +259,41 @@ static struct bak_pin *pin_new(struct bak_cache *cache)
 	return pin;
 }
 
-int bak_cache_get(struct bak_cache *cache, const struct bak_cache_key *key, bak_cache_make_fn *fn,
-		  void *ctx, struct bak_pin **out_pin, struct bak_error *err)
+/* With the lock held: it is the one used last. */
+static void touch(struct bak_pin *pin)
 {
-	pthread_mutex_lock(&cache->lock);
-	struct bak_pin *pin = find(cache, key);
-	if (pin) {
-		cache->hits++;
-		pin->refs++;
-		int rc = wait_made(cache, pin, err);
-		struct bak_pin *gone = NULL;
-		if (rc < 0) {
-			gone = unref(cache, pin);
-		} else if (!pin->loose && pin->list->newest != pin) {
-			struct list *list = pin->list;
-			list_remove(pin);
-			list_push(list, pin);
-		}
-		pthread_mutex_unlock(&cache->lock);
-		free_chain(gone);
-		*out_pin = rc < 0 ? NULL : pin;
-		return rc;
-	}
+	struct list *list = pin->list;
+	if (!list || list->newest == pin)
+		return;
+	list_remove(pin);
+	list_push(list, pin);
+}
+
+/* With the lock held, which it gives back: a value of the cache, once it is made. */
+static int get_present(struct bak_cache *cache, struct bak_pin *pin, struct bak_pin **out_pin,
+		       struct bak_error *err)
+{
+	struct bak_pin *gone = NULL;
+	cache->hits++;
+	pin->refs++;
+	int rc = wait_made(cache, pin, err);
+	if (rc < 0)
+		gone = unref(cache, pin);
+	else
+		touch(pin);
+	pthread_mutex_unlock(&cache->lock);
+	free_chain(gone);
+	*out_pin = rc < 0 ? NULL : pin;
+	return rc;
+}
+
+/* With the lock held, which it gives back. */
+static int make_absent(struct bak_cache *cache, const struct bak_cache_key *key,
+		       bak_cache_make_fn *fn, void *ctx, struct bak_pin **out_pin,
+		       struct bak_error *err)
+{
 	cache->misses++;
-	pin = pin_new(cache);
+	struct bak_pin *pin = pin_new(cache);
 	if (!pin) {
 		pthread_mutex_unlock(&cache->lock);
 		return bak_error_nomem(err);
@@ -294,6 +305,31 @@ int bak_cache_get(struct bak_cache *cache, const struct bak_cache_key *key, bak_
 	if (make(cache, pin, fn, ctx, err) < 0)
 		return -1;
 	*out_pin = pin;
+	return 0;
+}
+
+int bak_cache_get(struct bak_cache *cache, const struct bak_cache_key *key, bak_cache_make_fn *fn,
+		  void *ctx, struct bak_pin **out_pin, struct bak_error *err)
+{
+	pthread_mutex_lock(&cache->lock);
+	struct bak_pin *pin = find(cache, key);
+	return pin ? get_present(cache, pin, out_pin, err)
+		   : make_absent(cache, key, fn, ctx, out_pin, err);
+}
+
+int bak_cache_warm(struct bak_cache *cache, const struct bak_cache_key *key, bak_cache_make_fn *fn,
+		   void *ctx, struct bak_error *err)
+{
+	pthread_mutex_lock(&cache->lock);
+	struct bak_pin *pin = find(cache, key);
+	if (pin) {
+		touch(pin);
+		pthread_mutex_unlock(&cache->lock);
+		return 0;
+	}
+	if (make_absent(cache, key, fn, ctx, &pin, err) < 0)
+		return -1;
+	bak_pin_put(pin);
 	return 0;
 }
 

@@ -38,6 +38,9 @@ void bak_cache_free(struct bak_cache *cache); /* no pins may be left; NULL is fi
 /* The value, from the cache or made. Who waits for another's making shares its error too. */
 int bak_cache_get(struct bak_cache *cache, const struct bak_cache_key *key, bak_cache_make_fn *make,
 		  void *ctx, struct bak_pin **out_pin, struct bak_error *err);
+/* The value is made, unless it is there or another thread makes it, for which this does not wait. */
+int bak_cache_warm(struct bak_cache *cache, const struct bak_cache_key *key,
+		   bak_cache_make_fn *make, void *ctx, struct bak_error *err);
 /* A pin on a value that the cache does not keep. Takes the value over, also on failure. */
 int bak_cache_wrap(struct bak_cache *cache, const struct bak_cache_value *value,
 		   struct bak_pin **out_pin, struct bak_error *err);

@@ -81,16 +81,10 @@ static bool seen_before(struct warming *w, const struct bak_seg_id *id)
 static int warm(void *ctx, uint64_t off, const struct bak_extent *extent, struct bak_error *err)
 {
 	struct warming *w = ctx;
-	const uint8_t *p;
-	struct bak_pin *pin = NULL;
 	(void)off;
 	if (extent->kind != BAK_EXTENT_BYTES || seen_before(w, &extent->seg))
 		return 0;
-	if (bak_source_bytes(w->source, &extent->seg, extent->off, (uint32_t)extent->len, &p, &pin,
-			     err) < 0)
-		return -1;
-	bak_pin_put(pin);
-	return 0;
+	return bak_source_warm(w->source, &extent->seg, extent->off, (uint32_t)extent->len, err);
 }
 
 /* With the lock held. The reader was faster, has been there, and what it has left behind may be gone
@@ -109,7 +103,7 @@ static int do_task(struct bak_prefetch *prefetch, const struct task *task)
 	struct warming w = {.source = prefetch->source};
 	struct bak_error scratch = BAK_ERROR_INIT;
 	if (task->content.kind == BAK_CONTENT_NONE)
-		return bak_source_warm(prefetch->source, &task->seg, &scratch);
+		return bak_source_warm_any(prefetch->source, &task->seg, &scratch);
 	return bak_each_extent_in(prefetch->source, &task->content, task->size, task->off,
 				  task->len, warm, &w, &scratch);
 }

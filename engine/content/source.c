@@ -322,7 +322,16 @@ int bak_source_within(const struct bak_pin *pin, uint32_t off, uint32_t len, con
 	return bak_segment_at(bak_pin_value(pin), off, len, out) == 1;
 }
 
-int bak_source_warm(struct bak_source *source, const struct bak_seg_id *id, struct bak_error *err)
+int bak_source_warm(struct bak_source *source, const struct bak_seg_id *id, uint32_t off,
+		    uint32_t len, struct bak_error *err)
+{
+	struct want want = {source, BAK_SEG_DATA, off, len};
+	struct bak_cache_key key = {.kind = KIND_SEGMENT | BAK_SEG_DATA, .seg = *id};
+	return bak_cache_warm(source->cache, &key, make_segment, &want, err);
+}
+
+int bak_source_warm_any(struct bak_source *source, const struct bak_seg_id *id,
+			struct bak_error *err)
 {
 	struct bak_seg_copy copy;
 	size_t n = 0;
@@ -330,12 +339,7 @@ int bak_source_warm(struct bak_source *source, const struct bak_seg_id *id, stru
 		return -1;
 	if (n == 0 || copy.type != BAK_SEG_DATA || copy.holed)
 		return 0;
-	const uint8_t *p;
-	struct bak_pin *pin;
-	if (get_range(source, BAK_SEG_DATA, id, 0, 1, &p, &pin, err) < 0)
-		return -1;
-	bak_pin_put(pin);
-	return 1;
+	return bak_source_warm(source, id, 0, 1, err) < 0 ? -1 : 1;
 }
 
 bool bak_source_ends(const struct bak_pin *pin, uint32_t off, uint32_t len)

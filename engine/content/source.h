@@ -49,8 +49,13 @@ int bak_source_bytes(struct bak_source *source, const struct bak_seg_id *id, uin
 		     struct bak_error *err);
 /* Of a segment that bak_source_bytes pinned: 1 and the bytes if it keeps them, 0. */
 int bak_source_within(const struct bak_pin *pin, uint32_t off, uint32_t len, const uint8_t **out);
-/* Decodes a data segment ahead of who will ask for it, if there is one of that id: 1, 0, -1. */
-int bak_source_warm(struct bak_source *source, const struct bak_seg_id *id, struct bak_error *err);
+/* Decodes a data segment that keeps the range ahead of who will ask for it; does not wait for another
+ * thread that is about it. */
+int bak_source_warm(struct bak_source *source, const struct bak_seg_id *id, uint32_t off,
+		    uint32_t len, struct bak_error *err);
+/* The same of any whole data segment, if there is one of that id: 1, 0, -1. */
+int bak_source_warm_any(struct bak_source *source, const struct bak_seg_id *id,
+			struct bak_error *err);
 /* Whether a range of that segment goes to its end: who reads in order is done with it. */
 bool bak_source_ends(const struct bak_pin *pin, uint32_t off, uint32_t len);
 /* Parsed tree objects. */

@@ -126,6 +126,34 @@ struct asker {
 	int bad;
 };
 
+/* A maker who warms the key that it is making: would warming wait, it would wait for ever. */
+static int make_warming(void *ctx, const struct bak_cache_key *key, struct bak_cache_value *out,
+			struct bak_error *err)
+{
+	struct asker *a = ctx;
+	return bak_cache_warm(a->cache, key, make, a->maker, err) < 0
+		       ? -1
+		       : make(a->maker, key, out, err);
+}
+
+static void test_warming_does_not_wait(void **state)
+{
+	(void)state;
+	struct bak_error err = BAK_ERROR_INIT;
+	struct maker m = {0};
+	struct asker a = {.maker = &m};
+	struct bak_pin *pin;
+	struct bak_cache_key key = {.off = 7};
+	assert_int_equal(bak_cache_new(3000, &a.cache, &err), 0);
+	assert_int_equal(bak_cache_warm(a.cache, &key, make_warming, &a, &err), 0);
+	assert_int_equal(bak_cache_warm(a.cache, &key, make_warming, &a, &err), 0);
+	assert_int_equal(bak_cache_get(a.cache, &key, make_warming, &a, &pin, &err), 0);
+	assert_int_equal(m.made, 1);
+	bak_pin_put(pin);
+	bak_cache_free(a.cache);
+	assert_int_equal(m.freed, 1);
+}
+
 static void *ask(void *arg)
 {
 	struct asker *a = arg;
@@ -180,6 +208,7 @@ int main(void)
 		cmocka_unit_test(test_bound_and_order),
 		cmocka_unit_test(test_spent_goes_first),
 		cmocka_unit_test(test_errors_are_not_kept),
+		cmocka_unit_test(test_warming_does_not_wait),
 		cmocka_unit_test(test_many_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
