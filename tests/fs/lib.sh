@@ -62,3 +62,30 @@ spooled()
 	done
 	echo $total
 }
+
+# odd_tree DIR N: what is awkward to serve. Names that any protocol can carry are in names/, those that
+# some cannot in raw/; many/ has N files; holes, links, odd times.
+odd_tree()
+{
+	local name n=0
+	mkdir -p "$1/names/sub/deeper" "$1/raw" "$1/many" "$1/links" "$1/none"
+	for name in ' lead' 'two  blanks' ümläut $'u\xcc\x88' 日本語 $'\xf0\x9f\x98\x80' $'no\xc2\xa0break' \
+		"'quoted'" '#hash' '%41' '&and;' '~' '-n' '!bang' '$dollar`' '(1) [2] {3}' 'a=b,+' .hidden \
+		UPPER "$(printf 'x%.0s' {1..200})" sub/deeper/end; do
+		head -c $((n++ * 1000)) /dev/urandom >"$1/names/$name"
+	done
+	for name in $'new\nline' 'back\slash' $'\xff\xfe' '"' 'a:b' '*' '?' $'tab\t' $'\x01' 'dot.' 'blank ' \
+		'<|>' "$(printf 'y%.0s' {1..255})"; do
+		printf %s "$name" >"$1/raw/$name"
+	done
+	seq "$2" | split -l 1 -a 5 - "$1/many/a file with a name of some length "
+	head -c 3000000 /dev/urandom >"$1/big"
+	truncate -s 5M "$1/holed"
+	printf middle | dd of="$1/holed" conv=notrunc bs=1M seek=2 status=none
+	ln "$1/big" "$1/links/hard"
+	ln -s ../big "$1/links/soft"
+	ln -s nowhere "$1/links/broken"
+	mkfifo "$1/links/fifo"
+	touch -d '2011-05-06 07:08:09.123456789 UTC' "$1/big"
+	chmod 640 "$1/holed"
+}
