@@ -52,8 +52,10 @@ static int get_slices(struct bak_fs *fs, uint64_t ino, const struct bak_inode *i
 	    bak_recheck_range(&fs->recheck, fs->source, bak_repo_ring(fs->repo), inode, off, len,
 			      err) < 0)
 		return -1;
+	bool whole = off == 0 && len >= inode->size;
 	out->in_order = bak_prefetch_read(fs->prefetch, ino, &inode->content, inode->size, off,
-					  len);
+					  len) ||
+			whole;
 	return bak_read_slices(fs->source, &inode->content, inode->size, off, len, out, err);
 }
 

@@ -255,6 +255,7 @@ static int metrics_text(struct bak_fs *fs, const struct facts *f, struct bak_buf
 		   f->source.healed) < 0 ||
 	    metric(out, "repaired_reads_total", "counter", "reads that parity served",
 		   f->source.repaired) < 0 ||
+	    metric(out, "cache_bytes", "gauge", "decoded bytes kept", f->source.bytes) < 0 ||
 	    metric(out, "prefetched_bytes_total", "counter", "bytes decoded ahead of a reader",
 		   bak_prefetch_bytes(fs->prefetch)) < 0 ||
 	    metric(out, "pushed_files_total", "counter",
