@@ -1,7 +1,8 @@
 /*
  * A backend around one that may not answer: a disk of the network whose server is gone. What reads is
  * done by threads of its own, and whoever waits longer than his patience gets BAK_UNAVAILABLE. The
- * thread stays behind until the answer comes; while one does, others are not waited for long.
+ * thread stays behind until the answer comes; while one does, others are not waited for long, and the
+ * less the more there are: who asks for what is known must not wait for all of them.
  *
  * Writing is passed on as it is: half a put is nobody's.
  */
@@ -16,8 +17,9 @@
 
 /* More than this are never behind: then calls fail at once. */
 #define THREADS_MAX 32
-/* While somebody is behind. */
-#define SHORT_PATIENCE_MS 1000
+/* While somebody is behind; shared by those who are, but a disk that answers always has time to. */
+#define SHORT_PATIENCE_MS 1000u
+#define SHORTEST_PATIENCE_MS 100u
 
 enum what { GET, SIZE, LIST, SPACE };
 
@@ -206,16 +208,28 @@ static int give_up(struct patient *p, struct call *call, unsigned ms, struct bak
 		call->abandoned = true;
 		p->n_behind++;
 	}
+	if (ms < 1000)
+		return bak_error_set(err, BAK_UNAVAILABLE, "the repository does not answer");
 	return bak_error_set(err, BAK_UNAVAILABLE, "the repository did not answer for %u s",
 			     ms / 1000);
+}
+
+/* The lock is held. */
+static unsigned patience_now(const struct patient *p)
+{
+	if (!p->n_behind)
+		return p->patience_ms;
+	unsigned ms = SHORT_PATIENCE_MS / p->n_behind;
+	if (ms < SHORTEST_PATIENCE_MS)
+		ms = SHORTEST_PATIENCE_MS;
+	return ms < p->patience_ms ? ms : p->patience_ms;
 }
 
 /* -1: there is no call any more. 0: it is done, and the caller's. */
 static int ask(struct patient *p, struct call *call, struct bak_error *err)
 {
 	pthread_mutex_lock(&p->lock);
-	unsigned ms = p->n_behind && p->patience_ms > SHORT_PATIENCE_MS ? SHORT_PATIENCE_MS
-									: p->patience_ms;
+	unsigned ms = patience_now(p);
 	struct timespec until = after_ms(ms);
 	int rc = p->n_behind >= THREADS_MAX
 			 ? bak_error_set(err, BAK_UNAVAILABLE, "the repository does not answer")
