@@ -1,11 +1,13 @@
 /*
- * A mount's life: session, threads, signals, the way down.
+ * A mount's life: session, threads, the way down.
  *
  * Down, in this order: everybody who waits for a job is answered (an open reader would keep the
  * mount busy), what talks to the kernel unasked ends (it may wait for a
- * request to be answered), the request threads end, the mount goes.
+ * request to be answered), the request threads end, the mount goes. What of that does not come to an
+ * end is left behind: ending.h.
  */
 #include "fs/control.h"
+#include "fs/ending.h"
 #include "fs/fs.h"
 #include "fs/loop.h"
 #include "fs/mounts.h"
@@ -13,15 +15,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/mount.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
@@ -152,23 +149,16 @@ void bak_fs_release(struct bak_fs *fs)
 
 /* --- serving --- */
 
-/* Until a signal, or until somebody unmounts. */
-static void wait_for_end(struct bak_fs *fs, int signals, int ended)
+static void wait_for(int fd)
 {
-	struct pollfd fds[2] = {{.fd = signals, .events = POLLIN}, {.fd = ended, .events = POLLIN}};
-	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	while (poll(&readable, 1, -1) < 0 && errno == EINTR)
 		;
-	struct signalfd_siginfo info;
-	if (fds[0].revents && read(signals, &info, sizeof info) == sizeof info)
-		bak_fs_log(fs, LOG_INFO, "%s: ending", strsignal((int)info.ssi_signo));
 }
 
-static int serve(struct bak_fs *fs, int signals, struct bak_error *err)
+static int serve(struct bak_fs *fs, int ended, struct bak_error *err)
 {
 	struct bak_loop *loop = NULL;
-	BAK_AUTO(bak_close_fd) int ended = eventfd(0, EFD_CLOEXEC);
-	if (ended < 0)
-		return bak_error_sys(err, errno, "serve");
 	int rc = bak_loop_first(fs->session, err);
 	if (rc == 0) {
 		raise_read_ahead(fs);
@@ -181,7 +171,7 @@ static int serve(struct bak_fs *fs, int signals, struct bak_error *err)
 	if (rc == 0) {
 		if (fs->conf->ready)
 			fs->conf->ready(fs->conf->ready_ctx);
-		wait_for_end(fs, signals, ended);
+		wait_for(ended);
 	}
 	if (fs->control)
 		bak_control_answer_all(fs->control);
@@ -191,18 +181,7 @@ static int serve(struct bak_fs *fs, int signals, struct bak_error *err)
 	return rc;
 }
 
-/* After an abort of the connection the mount stays behind, dead: it goes too. */
-static void unmount(struct bak_fs *fs)
-{
-	struct bak_error ignored = BAK_ERROR_INIT;
-	BAK_AUTO(bak_mount_info_release) struct bak_mount_info mount = {.point = NULL};
-	fuse_session_unmount(fs->session);
-	if (bak_mounts_at(fs->mount_point, &mount, &ignored) > 0 &&
-	    strcmp(mount.type, "fuse.bakfs") == 0)
-		umount2(fs->mount_point, MNT_DETACH | UMOUNT_NOFOLLOW);
-}
-
-static int mount_and_serve(struct bak_fs *fs, int signals, struct bak_error *err)
+static int mount_and_serve(struct bak_fs *fs, struct bak_ending *ending, struct bak_error *err)
 {
 	if (session_new(fs, err) < 0)
 		return -1;
@@ -211,27 +190,12 @@ static int mount_and_serve(struct bak_fs *fs, int signals, struct bak_error *err
 		bak_error_set(err, BAK_IO, "cannot mount at %s (is /dev/fuse there, and yours?)",
 			      fs->mount_point);
 	} else {
-		rc = serve(fs, signals, err);
-		unmount(fs);
+		bak_ending_mounted(ending);
+		rc = serve(fs, bak_ending_fd(ending), err);
+		bak_ending_unmount(ending);
 	}
 	fuse_session_destroy(fs->session);
 	return rc;
-}
-
-/* SIGPIPE is held back too: a job that ends early must not end the mount. */
-static int take_signals(sigset_t *was, struct bak_error *err)
-{
-	sigset_t ours;
-	sigemptyset(&ours);
-	sigaddset(&ours, SIGINT);
-	sigaddset(&ours, SIGTERM);
-	sigaddset(&ours, SIGHUP);
-	int fd = signalfd(-1, &ours, SFD_CLOEXEC);
-	if (fd < 0)
-		return bak_error_sys(err, errno, "take signals");
-	sigaddset(&ours, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &ours, was);
-	return fd;
 }
 
 int bak_mount_run(const struct bak_mount_conf *conf, struct bak_error *err)
@@ -243,14 +207,13 @@ int bak_mount_run(const struct bak_mount_conf *conf, struct bak_error *err)
 	if (!point || !fs)
 		return bak_error_nomem(err);
 	fs->mount_point = point;
-	sigset_t was;
-	BAK_AUTO(bak_close_fd) int signals = take_signals(&was, err);
-	if (signals < 0)
+	struct bak_ending *ending;
+	if (bak_ending_new(fs, &ending, err) < 0)
 		return -1;
 	int rc = bak_fs_init(fs, conf, err);
 	if (rc == 0)
-		rc = mount_and_serve(fs, signals, err);
+		rc = mount_and_serve(fs, ending, err);
 	bak_fs_release(fs);
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
+	bak_ending_free(ending);
 	return rc;
 }

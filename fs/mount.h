@@ -65,8 +65,9 @@ struct bak_mount_conf {
  * behind is detached and told through conf->log. BAK_REFUSED with the reason. */
 int bak_mount_check(const struct bak_mount_conf *conf, struct bak_error *err);
 /* Checks, mounts and serves until unmounted or SIGINT, SIGTERM or SIGHUP; these (and SIGPIPE) are
- * blocked in the calling thread meanwhile, and must be in threads that run already. Does not fork:
- * tools/ does before the repository's threads start. */
+ * blocked in the calling thread meanwhile, and must be in threads that run already. Where something
+ * does not end then (ending.h) the process does. Does not fork: tools/ does before the repository's
+ * threads start. */
 int bak_mount_run(const struct bak_mount_conf *conf, struct bak_error *err);
 
 #endif

@@ -113,6 +113,45 @@ kill -CONT "$disk"
 until_true look random
 unmount_it 'src:|cannot|mnt-disk|answer'
 
+# It hangs, and nobody waits for it any more: who ends the mount gets that soon, and who reads there an
+# error. Without a folder to watch the notifier asks the disk all the time.
+declare -A ending cats
+mv shown/repo/forgotten forgotten
+for way in TERM INT umount; do
+	mkdir "mnt-$way"
+	bakfs mount -f -o cache=1M,timeout=0 "mnt-$way" >ready 2>"log.$way" &
+	ending[$way]=$!
+	read -r line <ready
+	is "$line" "mounted on $work/mnt-$way"
+	cmp src/2 "mnt-$way/latest/src/2"
+done
+kill -STOP "$disk"
+for way in TERM INT; do
+	cat "mnt-$way/latest/src/random" >/dev/null 2>"why.$way" &
+	cats[$way]=$!
+done
+for way in "${!ending[@]}"; do
+	until_true grep -q request_wait_answer "/proc/${ending[$way]}/task/"*/wchan
+done
+kill -TERM "${ending[TERM]}"
+kill -INT "${ending[INT]}"
+fusermount3 -u mnt-umount
+# The mount goes, and who reads is told; the kernel may keep a thread until the disk answers.
+gave_up() { grep -q 'ended without what was under way' "log.$1"; }
+for way in "${!ending[@]}"; do
+	until_true gave_up "$way"
+	! grep -q " $work/mnt-$way " /proc/self/mountinfo || fail "$way: still mounted"
+done
+for way in "${!cats[@]}"; do
+	! wait "${cats[$way]}" || fail "$way: a disk that hangs was read"
+done
+kill -CONT "$disk"
+for way in "${!ending[@]}"; do
+	wait "${ending[$way]}" || fail "$way: ended with $?: $(cat "log.$way")"
+	rmdir "mnt-$way"
+done
+mv forgotten shown/repo/forgotten
+
 # The index is deleted: the mount goes on, and shows what others save.
 mount_it
 rm -rf home/cache
