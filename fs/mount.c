@@ -118,7 +118,8 @@ int bak_fs_init(struct bak_fs *fs, const struct bak_mount_conf *conf, struct bak
 	fs->uid = getuid();
 	fs->gid = getgid();
 	fs->mounted = time(NULL);
-	if (bak_prefetch_new(fs->source, 0, conf->prefetch, &fs->prefetch, err) < 0 ||
+	if (bak_prefetch_new(fs->source, 0, conf->prefetch, conf->decode_whole, &fs->prefetch,
+			     err) < 0 ||
 	    bak_snaps_new(conf->repo, SNAPS_KEPT, &fs->snaps, err) < 0 ||
 	    bak_attr_cache_new(&fs->attrs, err) < 0 || bak_texts_new(&fs->texts, err) < 0 ||
 	    bak_catalog_build(conf->repo, conf->only_store, conf->only_snapshot, &cat, err) < 0)

@@ -44,6 +44,7 @@ struct bak_mount_conf {
 	unsigned restore_queue;      /* jobs of one store that are not over; 0: any number */
 	const char *spool_dir;       /* NULL: the repository's tmp/ */
 	size_t prefetch;             /* bytes decoded ahead of who reads a file in order; 0: none */
+	uint64_t decode_whole; /* up to this size a file read here and there is decoded whole */
 	bool read_only, foreground, allow_other;
 	bool verify_full;
 	bool owner;                     /* enforce stored permissions (default_permissions) */

@@ -47,7 +47,7 @@ struct mounting {
 	char *job_argv[7];
 	char *program;
 	struct bak_mount_store *stores;
-	size_t prefetch;
+	size_t cache_bytes;
 	atomic_uint_fast64_t told[TOLD]; /* damaged copies that were logged */
 };
 
@@ -222,7 +222,8 @@ static int serve(struct mounting *m, struct bak_error *err)
 		.restore_deadline_s = tool->config.restore_deadline_s,
 		.restore_queue = tool->config.restore_queue,
 		.spool_dir = tool->config.spool,
-		.prefetch = m->prefetch,
+		.prefetch = m->cache_bytes / 8 < PREFETCH ? m->cache_bytes / 8 : PREFETCH,
+		.decode_whole = m->cache_bytes - m->cache_bytes / 4,
 		.read_only = m->options.read_only,
 		.foreground = m->foreground,
 		.allow_other = m->options.allow_other,
@@ -278,7 +279,7 @@ static int open_and_serve(struct mounting *m)
 		conf.cache_bytes = m->options.cache_bytes;
 	else if (!conf.cache_bytes)
 		conf.cache_bytes = (size_t)256 << 20;
-	m->prefetch = conf.cache_bytes / 8 < PREFETCH ? conf.cache_bytes / 8 : PREFETCH;
+	m->cache_bytes = conf.cache_bytes;
 	rc = bak_repo_open(&conf, &tool->secret, &tool->repo, &err);
 	bak_progress_clear(&tool->progress);
 	if (rc == 0)

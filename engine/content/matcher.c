@@ -104,7 +104,7 @@ void bak_matcher_begin(struct bak_matcher *m, const struct bak_content *content,
 	m->size = size;
 	m->file++;
 	if (size >= DECODE_AHEAD_FROM && !m->ahead &&
-	    bak_prefetch_new(m->source, 1, DECODE_AHEAD, &m->ahead, &scratch) < 0)
+	    bak_prefetch_new(m->source, 1, DECODE_AHEAD, 0, &m->ahead, &scratch) < 0)
 		m->ahead = NULL;
 	bak_window_begin(&m->near, m->source, content, size);
 	bak_window_begin(&m->far, m->source, content, size);

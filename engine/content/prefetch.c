@@ -18,6 +18,8 @@
 #define SLACK (4u << 20)
 /* Reads in order before anything is read ahead, so that looking at a file's head costs nothing. */
 #define HITS_MIN 2
+/* Jumps in a file before the rest of it is decoded. */
+#define JUMPS_MIN 16
 /* Segments of small files: so many before their reader, and so far apart may be those that he meets
  * (segments of other kinds lie in between). */
 #define RUN_AHEAD 3u
@@ -28,7 +30,8 @@ struct stream {
 	uint64_t key;
 	uint64_t next;  /* where its next read is expected */
 	uint64_t ahead; /* up to here all is decoded or in the queue */
-	unsigned hits;
+	unsigned hits, jumps;
+	uint64_t filled; /* who jumps: up to here all is decoded or in the queue */
 };
 
 /* Who reads small files in the order in which they were saved. */
@@ -42,11 +45,13 @@ struct task {
 	struct bak_seg_id seg; /* without content */
 	struct bak_content content;
 	uint64_t size, off, len;
+	bool anywhere; /* its reader jumps, and may come yet */
 };
 
 struct bak_prefetch {
 	struct bak_source *source;
 	size_t window;
+	uint64_t whole;
 	pthread_t threads[WORKERS_MAX];
 	unsigned n_threads;
 	pthread_mutex_t lock; /* guards what follows */
@@ -93,6 +98,8 @@ static bool is_late(const struct bak_prefetch *p, const struct task *task)
 {
 	const struct stream *s = &p->streams[task->key % STREAMS];
 	const struct follower *f = &p->follower;
+	if (task->anywhere)
+		return false;
 	if (task->content.kind == BAK_CONTENT_NONE)
 		return f->at.n > task->seg.n + RUN_AHEAD;
 	return s->key == task->key && s->next > task->off + task->len + SLACK;
@@ -142,6 +149,32 @@ static bool in_order(const struct stream *s, uint64_t off)
 	return off <= s->next + SLACK && off + SLACK >= s->next;
 }
 
+/* Puts the portion at off into the queue. */
+static void push_portion(struct bak_prefetch *p, const struct stream *s,
+			 const struct bak_content *content, uint64_t size, uint64_t off,
+			 bool anywhere)
+{
+	size_t at = (p->first_task + p->n_tasks++) % TASKS;
+	p->tasks[at] = (struct task){.key = s->key,
+				     .content = *content,
+				     .size = size,
+				     .off = off,
+				     .len = size - off < PORTION ? size - off : PORTION,
+				     .anywhere = anywhere};
+	pthread_cond_signal(&p->changed);
+}
+
+/* The next portion of a file that is read here and there, if no worker has better to do: where its
+ * reader has been, it is there already and costs nothing. */
+static void fill(struct bak_prefetch *p, struct stream *s, const struct bak_content *content,
+		 uint64_t size)
+{
+	if (s->jumps < JUMPS_MIN || size > p->whole || s->filled >= size || p->n_tasks > 0)
+		return;
+	push_portion(p, s, content, size, s->filled, true);
+	s->filled += PORTION;
+}
+
 static void push_tasks(struct bak_prefetch *p, struct stream *s, const struct bak_content *content,
 		       uint64_t size)
 {
@@ -149,15 +182,8 @@ static void push_tasks(struct bak_prefetch *p, struct stream *s, const struct ba
 	if (s->ahead < s->next)
 		s->ahead = s->next - s->next % PORTION;
 	while (s->ahead < until && s->ahead < size && p->n_tasks < TASKS) {
-		size_t at = (p->first_task + p->n_tasks++) % TASKS;
-		uint64_t len = size - s->ahead < PORTION ? size - s->ahead : PORTION;
-		p->tasks[at] = (struct task){.key = s->key,
-					     .content = *content,
-					     .size = size,
-					     .off = s->ahead,
-					     .len = len};
+		push_portion(p, s, content, size, s->ahead, false);
 		s->ahead += PORTION;
-		pthread_cond_signal(&p->changed);
 	}
 }
 
@@ -168,14 +194,19 @@ bool bak_prefetch_read(struct bak_prefetch *p, uint64_t key, const struct bak_co
 		return false;
 	pthread_mutex_lock(&p->lock);
 	struct stream *s = &p->streams[key % STREAMS];
-	if (s->key != key || !in_order(s, off))
+	if (s->key != key)
 		*s = (struct stream){.key = key, .next = off};
+	else if (!in_order(s, off))
+		*s = (struct stream){
+			.key = key, .next = off, .jumps = s->jumps + 1, .filled = s->filled};
 	s->hits++;
 	if (off + len > s->next)
 		s->next = off + len;
 	bool follows = s->hits > HITS_MIN;
 	if (follows)
 		push_tasks(p, s, content, size);
+	else
+		fill(p, s, content, size);
 	pthread_mutex_unlock(&p->lock);
 	return follows;
 }
@@ -220,7 +251,7 @@ static unsigned workers_for_machine(void)
 	return cores < 1 ? 1 : cores > (long)WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
 }
 
-int bak_prefetch_new(struct bak_source *source, unsigned workers, size_t window,
+int bak_prefetch_new(struct bak_source *source, unsigned workers, size_t window, uint64_t whole,
 		     struct bak_prefetch **out_prefetch, struct bak_error *err)
 {
 	struct bak_prefetch *p = calloc(1, sizeof *p);
@@ -228,6 +259,7 @@ int bak_prefetch_new(struct bak_source *source, unsigned workers, size_t window,
 		return bak_error_nomem(err);
 	p->source = source;
 	p->window = window;
+	p->whole = whole;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->changed, NULL);
 	unsigned n = workers ? workers : workers_for_machine();

@@ -1,6 +1,8 @@
 /*
  * Reading ahead of those who read a file in order, when each read comes alone (a mount): workers
- * decode what comes next into the reading side's cache. Who reads here and there is let be.
+ * decode what comes next into the reading side's cache. Of a file that is read here and there, a
+ * database for the most part, and that fits into the cache, all is decoded by and by; any other is
+ * let be.
  *
  * It only warms the cache: what cannot be read ahead, the reader finds out by itself.
  * Threads: reads are told from any thread; workers of its own.
@@ -13,8 +15,9 @@
 struct bak_prefetch;
 
 /* Borrows source. workers 0: as many as cores, four at most. window: bytes of a file kept decoded
- * before its reader; 0 turns all of it off. */
-int bak_prefetch_new(struct bak_source *source, unsigned workers, size_t window,
+ * before its reader; 0 turns all of it off. whole: up to this size a file that is read here and there
+ * is decoded whole; 0: none. */
+int bak_prefetch_new(struct bak_source *source, unsigned workers, size_t window, uint64_t whole,
 		     struct bak_prefetch **out_prefetch, struct bak_error *err);
 /* Waits for what is being read; NULL is fine. */
 void bak_prefetch_free(struct bak_prefetch *prefetch);

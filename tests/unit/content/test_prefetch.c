@@ -52,12 +52,24 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct bak_prefetch *start(size_t window)
+static struct bak_prefetch *start_whole(size_t window, uint64_t whole)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 	struct bak_prefetch *p;
-	assert_int_equal(bak_prefetch_new(fx.source, 1, window, &p, &err), 0);
+	assert_int_equal(bak_prefetch_new(fx.source, 1, window, whole, &p, &err), 0);
 	return p;
+}
+
+static struct bak_prefetch *start(size_t window)
+{
+	return start_whole(window, LEN - 1);
+}
+
+static uint64_t misses(void)
+{
+	struct bak_source_stats stats;
+	bak_source_stats(fx.source, &stats);
+	return stats.misses;
 }
 
 static void tell(struct bak_prefetch *p, uint64_t key, const struct bak_found *found, uint64_t off)
@@ -111,6 +123,27 @@ static void test_random_reads_are_let_be(void **state)
 	bak_prefetch_free(p);
 }
 
+/* A file that fits is decoded whole, a portion for each read, and once. */
+static void test_what_is_read_at_random_is_filled(void **state)
+{
+	(void)state;
+	struct bak_prefetch *p = start_whole(8u << 20, LEN);
+	for (unsigned i = 0; bak_prefetch_bytes(p) < LEN; i++)
+		tell(p, 1, &one, i % 2 ? 0 : LEN - 2 * READ);
+	for (unsigned i = 0; i < 100; i++)
+		tell(p, 1, &one, i % 2 ? 0 : LEN - 2 * READ);
+	uint64_t before = misses();
+	struct bak_error err = BAK_ERROR_INIT;
+	size_t n;
+	char *buf = malloc(LEN);
+	assert_int_equal(bak_read(fx.source, &one.entry.inode.content, LEN, 0, buf, LEN, &n, &err),
+			 0);
+	assert_int_equal(misses(), before);
+	assert_int_equal(bak_prefetch_bytes(p), LEN);
+	free(buf);
+	bak_prefetch_free(p);
+}
+
 static void test_stays_within_the_window(void **state)
 {
 	(void)state;
@@ -161,13 +194,6 @@ static int note_segment(void *ctx, uint64_t off, const struct bak_extent *extent
 	    (s->n == 0 || !bak_seg_id_equal(&s->v[s->n - 1], &extent->seg)) && s->n < 32)
 		s->v[s->n++] = extent->seg;
 	return 0;
-}
-
-static uint64_t misses(void)
-{
-	struct bak_source_stats stats;
-	bak_source_stats(fx.source, &stats);
-	return stats.misses;
 }
 
 /* Segments met in the order of their run: those behind are decoded, and decoded once; past the end
@@ -224,6 +250,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random_reads_are_let_be, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_read_at_random_is_filled, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_stays_within_the_window, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_none_when_off, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_segments_of_a_run, setup, teardown),
