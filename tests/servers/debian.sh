@@ -16,7 +16,7 @@ debian_unpack()
 {
 	local dir=$1 new=$1.new package
 	local apt=(apt-get -y -qq --no-install-recommends -o "Dir::Cache::archives=$new/debs"
-		-o Debug::NoLocking=1)
+		-o Debug::NoLocking=1 -o Acquire::Retries=0 -o Acquire::http::Timeout=20)
 	shift
 	rm -rf "$new"
 	mkdir -p "$new/debs/partial" "$new/root"
@@ -41,7 +41,7 @@ debian_need()
 	(
 		flock 9
 		[ -d "$folder" ] || debian_unpack "$folder" "$@" >"$folder.log" 2>&1
-	) 9>"$folder.lock" || {
+	) 9>"$debian_servers/debian.lock" || {
 		rm -rf "$folder.new"
 		debian_why=$(tail -n 1 "$folder.log")
 		return 1
