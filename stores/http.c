@@ -182,7 +182,7 @@ int bak_http_wait(struct bak_http *http, unsigned *round, struct bak_error *err)
 
 /* --- requests --- */
 
-static bool is_harmless(const struct bak_http_request *request)
+bool bak_http_is_harmless(const struct bak_http_request *request)
 {
 	if (request->give)
 		return false;
@@ -215,8 +215,8 @@ int bak_http_send(struct bak_http *http, const struct bak_http_request *request,
 	for (int attempt = 0;; attempt++) {
 		x = (struct bak_http_exchange){.request = request};
 		rc = bak_http_exchange(http, &x, err);
-		if (rc == 0 || x.taken > 0 || attempt + 1 == TRIES || !is_harmless(request) ||
-		    !is_passing(http, &x))
+		if (rc == 0 || x.taken > 0 || attempt + 1 == TRIES ||
+		    !bak_http_is_harmless(request) || !is_passing(http, &x))
 			break;
 		bak_buf_release(&x.body);
 		*err = (struct bak_error)BAK_ERROR_INIT;
@@ -254,8 +254,7 @@ int bak_http_json(struct bak_http *http, const char *method, const char *path, c
 		return -1;
 	if (!out)
 		return 0;
-	*out = json_loadb((const char *)answer.body.p, answer.body.len,
-			  JSON_DECODE_ANY, NULL);
+	*out = json_loadb((const char *)answer.body.p, answer.body.len, JSON_DECODE_ANY, NULL);
 	if (!*out)
 		return bak_error_set(err, BAK_CORRUPT, "%s at %s, %s: its answer is no JSON",
 				     http->server->name, http->url, path);

@@ -1,6 +1,6 @@
 /*
- * Requests to a store that speaks HTTP, over libcurl: one handle is one connection that is used
- * again and again, with the store's options for address, secret and TLS.
+ * Requests to a store that speaks HTTP, over libcurl: one handle is one connection, used again by
+ * requests that may be sent twice, with the store's options for address, secret and TLS.
  *
  * Failures are errors, not statuses: whatever is not 2xx gives -1 with one sentence and the
  * server's own words behind it; answer->status tells the number to those who want it.
@@ -11,8 +11,8 @@
  * Sent again by itself, with growing pauses: GET, HEAD and requests marked `again`, while nothing
  *   of the answer has been handed on, after 429, 502, 503, 504 and, once the server had answered
  *   before, after a lost connection.
- *   libcurl itself sends anything but a stream once more when a connection that was used before ends
- *   without a byte of answer: who makes something must be ready to find it there.
+ * All others are sent once, each on a new connection: on one that was used before, libcurl itself
+ *   sends a request once more when that ends without a byte of answer.
  * Redirects are not followed and proxies of the environment not asked: the secret goes to the
  *   server that is configured and nowhere else. It is in no error and no log.
  * Threads: a handle belongs to one thread; bak_http_again makes another for another one.

@@ -32,6 +32,9 @@ struct bak_http_exchange {
 	bool lost;           /* no answer or half of one: the connection's fault */
 };
 
+/* Sending it twice does no harm. */
+bool bak_http_is_harmless(const struct bak_http_request *request);
+
 /* One exchange, without a second try. As bak_http_send for errors; the exchange's results are
  * filled also when it fails. The caller releases body. */
 int bak_http_exchange(struct bak_http *http, struct bak_http_exchange *x, struct bak_error *err);

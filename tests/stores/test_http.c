@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 #include <cmocka.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,7 +33,7 @@ struct peer {
 	struct step steps[STEPS_MAX];
 	size_t n;
 	char *requests[STEPS_MAX];
-	size_t seen;
+	size_t seen, connections;
 	pthread_t thread;
 };
 
@@ -77,30 +78,43 @@ static char *read_request(int fd)
 	return NULL;
 }
 
+/* What the step says; whether the connection goes on. */
+static bool answer(struct peer *peer, int fd)
+{
+	const struct step *step;
+	char *request = read_request(fd);
+
+	if (!request)
+		return false;
+	step = &peer->steps[peer->seen];
+	peer->requests[peer->seen++] = request;
+	if (step->answer && send(fd, step->answer, strlen(step->answer), MSG_NOSIGNAL) !=
+				    (ssize_t)strlen(step->answer))
+		return false;
+	return !step->close;
+}
+
+/* Connections in the order in which they ask, as the client keeps some open beside others. */
 static void *serve(void *arg)
 {
 	struct peer *peer = arg;
+	struct pollfd fds[1 + STEPS_MAX] = {{.fd = peer->listener, .events = POLLIN}};
+	nfds_t n = 1;
 
-	while (peer->seen < peer->n) {
-		int fd = accept(peer->listener, NULL, NULL);
-		bool closing = fd < 0;
-
-		if (fd < 0)
-			return NULL;
-		while (!closing && peer->seen < peer->n) {
-			char *request = read_request(fd);
-			const struct step *step = &peer->steps[peer->seen];
-
-			if (!request)
-				break;
-			peer->requests[peer->seen++] = request;
-			if (step->answer && send(fd, step->answer, strlen(step->answer),
-						 MSG_NOSIGNAL) != (ssize_t)strlen(step->answer))
-				break;
-			closing = step->close;
+	while (peer->seen < peer->n && poll(fds, n, -1) > 0) {
+		if (fds[0].revents && n <= STEPS_MAX) {
+			fds[n++] = (struct pollfd){accept(peer->listener, NULL, NULL), POLLIN, 0};
+			peer->connections++;
 		}
-		close(fd);
+		for (nfds_t i = 1; i < n && peer->seen < peer->n; i++) {
+			if (!fds[i].revents || answer(peer, fds[i].fd))
+				continue;
+			close(fds[i].fd);
+			fds[i].fd = -1;
+		}
 	}
+	for (nfds_t i = 1; i < n; i++)
+		close(fds[i].fd);
 	return NULL;
 }
 
@@ -302,6 +316,33 @@ static void test_tries_again_what_does_no_harm(void **state)
 	assert_int_equal(w->peer.seen, 6);
 }
 
+/* A connection that was used before is cut without an answer: libcurl would send it once more. */
+static void test_what_makes_something_is_sent_once(void **state)
+{
+	static const char *const methods[] = {"POST", "PUT", "DELETE"};
+	struct world *w = *state;
+
+	open_http(w);
+	START(w, {.answer = OK_JSON}, {.close = true}, {.answer = OK_JSON}, {.close = true},
+	      {.answer = OK_JSON}, {.close = true}, {.answer = OK_JSON}, {.answer = OK_JSON});
+	for (size_t i = 0; i < 3; i++) {
+		struct bak_error err = BAK_ERROR_INIT;
+
+		assert_int_equal(bak_http_json(w->http, "GET", "/x", NULL, NULL, &err), 0);
+		assert_int_equal(bak_http_json(w->http, methods[i], "/x", NULL, NULL, &err), -1);
+		assert_int_equal(err.code, BAK_UNAVAILABLE);
+		assert_int_equal(w->peer.seen, 2 * i + 2);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		struct bak_error err = BAK_ERROR_INIT;
+
+		assert_int_equal(bak_http_json(w->http, "GET", "/x", NULL, NULL, &err), 0);
+	}
+	finish(w);
+	/* The harmless ones all go by the first. */
+	assert_int_equal(w->peer.connections, 4);
+}
+
 static void test_nobody_there(void **state)
 {
 	struct world *w = *state;
@@ -478,6 +519,7 @@ int main(void)
 		TEST(test_basic_when_there_is_a_user),
 		TEST(test_refusals_become_sentences),
 		TEST(test_tries_again_what_does_no_harm),
+		TEST(test_what_makes_something_is_sent_once),
 		TEST(test_nobody_there),
 		TEST(test_download_is_resumed),
 		TEST(test_download_of_a_changed_file_fails),
