@@ -182,6 +182,12 @@ int bak_http_wait(struct bak_http *http, unsigned *round, struct bak_error *err)
 
 /* --- requests --- */
 
+/* The pauses of a request so far. */
+struct patience {
+	int tries;
+	uint64_t paused_ms;
+};
+
 bool bak_http_is_harmless(const struct bak_http_request *request)
 {
 	if (request->give)
@@ -197,30 +203,37 @@ static bool is_passing(const struct bak_http *http, const struct bak_http_exchan
 	return x->status == 429 || x->status == 502 || x->status == 503 || x->status == 504;
 }
 
-static uint64_t pause_before(const struct bak_http_exchange *x, int attempt)
+/* 0: enough of it. */
+static uint64_t pause_before(const struct bak_http *http, const struct bak_http_exchange *x,
+			     struct patience *p)
 {
-	uint64_t ms = (uint64_t)FIRST_PAUSE_MS << attempt;
+	uint64_t ms = (uint64_t)FIRST_PAUSE_MS << p->tries;
 
 	if (x->retry_after > 0)
 		ms = (uint64_t)x->retry_after * 1000;
-	return ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS;
+	if (ms > PAUSE_MAX_MS)
+		ms = PAUSE_MAX_MS;
+	p->paused_ms += ms;
+	return ++p->tries < TRIES && p->paused_ms <= http->timeout_ms ? ms : 0;
 }
 
 int bak_http_send(struct bak_http *http, const struct bak_http_request *request,
 		  struct bak_http_answer *answer, struct bak_error *err)
 {
+	struct patience patience = {.tries = 0};
 	struct bak_http_exchange x;
+	uint64_t pause;
 	int rc;
 
-	for (int attempt = 0;; attempt++) {
+	for (;;) {
 		x = (struct bak_http_exchange){.request = request};
 		rc = bak_http_exchange(http, &x, err);
-		if (rc == 0 || x.taken > 0 || attempt + 1 == TRIES ||
-		    !bak_http_is_harmless(request) || !is_passing(http, &x))
+		if (rc == 0 || x.taken > 0 || !bak_http_is_harmless(request) ||
+		    !is_passing(http, &x) || !(pause = pause_before(http, &x, &patience)))
 			break;
 		bak_buf_release(&x.body);
 		*err = (struct bak_error)BAK_ERROR_INIT;
-		if (pause_for(http, pause_before(&x, attempt), err) < 0)
+		if (pause_for(http, pause, err) < 0)
 			return -1;
 	}
 	if (answer) {
@@ -269,9 +282,10 @@ int bak_http_download(struct bak_http *http, const char *path, bak_process_take 
 	const struct bak_http_request request = {
 		.path = path, .accept = "*/*", .take = take, .take_ctx = ctx};
 	char etag[sizeof((struct bak_http_exchange *)0)->new_etag] = "";
-	uint64_t at = 0, all = UINT64_MAX;
+	struct patience patience = {.tries = 0};
+	uint64_t at = 0, all = UINT64_MAX, pause;
 
-	for (int idle = 0;;) {
+	for (;;) {
 		struct bak_http_exchange x = {
 			.request = &request, .offset = at, .etag = at ? etag : NULL};
 		int rc = bak_http_exchange(http, &x, err);
@@ -282,7 +296,8 @@ int bak_http_download(struct bak_http *http, const char *path, bak_process_take 
 		if (at == 0 && x.length != UINT64_MAX)
 			all = x.length;
 		at += x.taken;
-		idle = x.taken > 0 ? 0 : idle + 1;
+		if (x.taken > 0)
+			patience = (struct patience){.tries = 0};
 		if (rc == 0 && (all == UINT64_MAX || at == all))
 			return 0;
 		if (rc == 0)
@@ -290,10 +305,11 @@ int bak_http_download(struct bak_http *http, const char *path, bak_process_take 
 					     "%s at %s, %s: %llu bytes came instead of %llu",
 					     http->server->name, http->url, path,
 					     (unsigned long long)at, (unsigned long long)all);
-		if (!is_passing(http, &x) || idle >= TRIES || (at > 0 && !*etag))
+		if (!is_passing(http, &x) || (at > 0 && !*etag) ||
+		    !(pause = pause_before(http, &x, &patience)))
 			return -1;
 		*err = (struct bak_error)BAK_ERROR_INIT;
-		if (pause_for(http, pause_before(&x, idle), err) < 0)
+		if (pause_for(http, pause, err) < 0)
 			return -1;
 	}
 }

@@ -10,7 +10,7 @@
  *   BAK_CORRUPT: an answer that is not what it says     BAK_CANCELLED: env says stop
  * Sent again by itself, with growing pauses: GET, HEAD and requests marked `again`, while nothing
  *   of the answer has been handed on, after 429, 502, 503, 504 and, once the server had answered
- *   before, after a lost connection.
+ *   before, after a lost connection; pausing no longer than the option `timeout` says.
  * All others are sent once, each on a new connection: on one that was used before, libcurl itself
  *   sends a request once more when that ends without a byte of answer.
  * Redirects are not followed and proxies of the environment not asked: the secret goes to the
