@@ -38,9 +38,8 @@ static int not_qdrant(const struct bak_http *http, struct bak_error *err)
 			     bak_http_url(http));
 }
 
-/* A server that has too much to do has done nothing. */
-static int send_patiently(struct bak_http *http, const struct bak_http_request *request,
-			  struct bak_http_answer *answer, struct bak_error *err)
+int bak_qdrant_send(struct bak_http *http, const struct bak_http_request *request,
+		    struct bak_http_answer *answer, struct bak_error *err)
 {
 	unsigned round = ROUND_BUSY;
 	int rc = bak_http_send(http, request, answer, err);
@@ -67,7 +66,7 @@ static int send(struct bak_http *http, const char *method, const char *path, con
 		request.body = text;
 		request.body_len = strlen(text);
 	}
-	if (send_patiently(http, &request, &answer, err) < 0)
+	if (bak_qdrant_send(http, &request, &answer, err) < 0)
 		return -1;
 	if (!out)
 		return 0;
@@ -96,8 +95,9 @@ static int read_version(struct bak_qdrant *q, struct bak_error *err)
 	json_t *json;
 	int rc;
 
-	if (bak_http_send(q->clean, &request, &answer, err) < 0)
+	if (bak_http_send(q->http, &request, &answer, err) < 0)
 		return -1;
+	bak_http_is_known(q->clean);
 	json = json_loadb((const char *)answer.body.p, answer.body.len, 0, NULL);
 	version = json_string_value(json_object_get(json, "version"));
 	snprintf(q->version, sizeof q->version, "%s", version ? version : "");
@@ -107,17 +107,22 @@ static int read_version(struct bak_qdrant *q, struct bak_error *err)
 }
 
 /* Who may not ask is told of no cluster. */
-static void read_cluster(struct bak_qdrant *q)
+static int read_cluster(struct bak_qdrant *q, struct bak_error *err)
 {
-	struct bak_error ignored = BAK_ERROR_INIT;
+	struct bak_error why = BAK_ERROR_INIT;
 	json_t *result = NULL;
 
 	q->peers = 1;
-	if (bak_qdrant_call(q->http, "GET", strdup("/cluster"), NULL, true, &result, &ignored) < 0)
-		return;
+	if (bak_qdrant_call(q->http, "GET", strdup("/cluster"), NULL, true, &result, &why) < 0) {
+		if (why.code == BAK_REFUSED || why.code == BAK_NOT_FOUND)
+			return 0;
+		*err = why;
+		return -1;
+	}
 	if (json_object_size(json_object_get(result, "peers")) > 1)
 		q->peers = (unsigned)json_object_size(json_object_get(result, "peers"));
 	json_decref(result);
+	return 0;
 }
 
 int bak_qdrant_connect(struct bak_qdrant *q, struct bak_error *err)
@@ -130,9 +135,8 @@ int bak_qdrant_connect(struct bak_qdrant *q, struct bak_error *err)
 	if (read_version(q, err) < 0 || bak_qdrant_collections(q, &names, err) < 0)
 		return -1;
 	json_decref(names);
-	read_cluster(q);
-	q->connected = true;
-	return 0;
+	q->connected = read_cluster(q, err) == 0;
+	return q->connected ? 0 : -1;
 }
 
 int bak_qdrant_running(struct bak_http *http, const char *what, const char *collection)

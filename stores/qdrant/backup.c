@@ -285,9 +285,12 @@ static int save_counted(struct work *w, const char *name, json_t *entry, struct 
 			      "%s was written to meanwhile: %lld points before, %lld after", name,
 			      (long long)before, (long long)after);
 	lines = json_object_get(entry, "lines");
+	/* As many may have gone as have come. */
 	if (lines && before == after && json_integer_value(lines) != before)
-		return bak_error_set(err, BAK_CORRUPT, "%s has %lld points, and %lld could be read",
-				     name, (long long)before, (long long)json_integer_value(lines));
+		bak_store_warn(w->q->env,
+			       "%s has %lld points, and %lld were read: others wrote meanwhile, or "
+			       "not all can be read",
+			       name, (long long)before, (long long)json_integer_value(lines));
 	if (lines)
 		before = after = json_integer_value(lines);
 	return note_points(w, entry, name, before, after, err);

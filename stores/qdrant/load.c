@@ -148,12 +148,12 @@ static int upload(struct load *l, struct bak_error *err)
 
 static int read_small(struct load *l, const char *path, struct bak_buf *out, struct bak_error *err)
 {
+	static const struct bak_store_env quiet = {.ctx = NULL};
 	BAK_AUTO(bak_found_release) struct bak_found found = BAK_FOUND_INIT;
 	int rc = bak_tree_path(&l->plan->tree, path, &found, err);
 	BAK_AUTO(bak_payload_reader_release)
-	struct bak_payload_reader reader = {.env = &l->plan->q->clean_env,
-					    .source = l->plan->tree.source,
-					    .inode = &found.entry.inode};
+	struct bak_payload_reader reader = {
+		.env = &quiet, .source = l->plan->tree.source, .inode = &found.entry.inode};
 	const void *p;
 	size_t len;
 

@@ -65,16 +65,13 @@ static int qdrant_open(const struct bak_store_conf *conf, const struct bak_store
 
 	if (!q)
 		return bak_error_nomem(err);
-	*q = (struct bak_qdrant){
-		.conf = conf, .env = env, .clean_env = *env, .replaced = json_array()};
-	q->clean_env.cancelled = NULL;
-	q->clean_env.progress = NULL;
+	*q = (struct bak_qdrant){.conf = conf, .env = env, .replaced = json_array()};
 	if (!q->replaced) {
 		free(q);
 		return bak_error_nomem(err);
 	}
 	if (bak_http_open(conf, env, &bak_qdrant_server, &q->http, err) < 0 ||
-	    bak_http_open(conf, &q->clean_env, &bak_qdrant_server, &q->clean, err) < 0) {
+	    bak_http_undoing(q->http, &q->clean, err) < 0) {
 		qdrant_close(q);
 		return -1;
 	}

@@ -28,7 +28,6 @@ struct bak_qdrant {
 	struct bak_http *http;
 	/* The same server for clearing up, which goes on when the caller wants to stop. */
 	struct bak_http *clean;
-	struct bak_store_env clean_env;
 	bool connected;
 	unsigned major, minor;
 	char version[32];
@@ -43,6 +42,9 @@ extern const struct bak_http_server bak_qdrant_server;
 
 /* Asks for the version and whether the key is right; only once. */
 int bak_qdrant_connect(struct bak_qdrant *q, struct bak_error *err);
+/* As bak_http_send; a server that has too much to do has done nothing, and is asked again. */
+int bak_qdrant_send(struct bak_http *http, const struct bak_http_request *request,
+		    struct bak_http_answer *answer, struct bak_error *err);
 /* path is freed; NULL is lack of memory. *out: the answer's "result", a new reference, or NULL.
  * again: it may be sent twice. */
 int bak_qdrant_call(struct bak_http *http, const char *method, char *path, const json_t *body,

@@ -80,6 +80,7 @@ struct asked {
 	const char *collection;
 	json_t *before; /* snapshots that were there */
 	unsigned round, without_checksum;
+	bool sent;   /* it may be made */
 	bool others; /* more than one is new */
 };
 
@@ -120,10 +121,25 @@ static int try_rights(struct bak_qdrant *q, const char *collection, struct bak_e
 	return bak_qdrant_drop_snapshot(q, collection, "bakfs-may-i", err);
 }
 
-static int ask(struct bak_qdrant *q, const char *collection, struct bak_error *err)
+/* Where the answer is lost it may be made all the same. */
+static int ask(struct asked *a, struct bak_error *err)
 {
-	return bak_qdrant_call(q->http, "POST", snapshots_path(collection, "false"), NULL, false,
-			       NULL, err);
+	BAK_AUTO(bak_free_ptr) char *path = snapshots_path(a->collection, "false");
+	BAK_AUTO(bak_http_answer_release) struct bak_http_answer answer = {.status = 0};
+	const struct bak_http_request request = {.method = "POST", .path = path};
+
+	if (!path)
+		return bak_error_nomem(err);
+	if (bak_qdrant_send(a->q->http, &request, &answer, err) == 0) {
+		a->sent = true;
+		return 0;
+	}
+	a->sent = answer.status == 0;
+	if (!a->sent || err->code != BAK_UNAVAILABLE)
+		return -1;
+	bak_store_log(a->q->env, "%s: it is waited for all the same: %s", a->collection, err->msg);
+	*err = (struct bak_error)BAK_ERROR_INIT;
+	return 0;
 }
 
 /* Once more, to hear why it failed; or it succeeds. */
@@ -142,8 +158,11 @@ static int ask_aloud(struct asked *a, struct bak_qdrant_made *out, struct bak_er
 		return bak_error_nomem(err);
 	bak_store_log(a->q->env, "%s: no snapshot came of it; asking once more, to hear why",
 		      a->collection);
-	if (bak_http_send(a->q->http, &request, &answer, err) < 0)
+	if (bak_http_send(a->q->http, &request, &answer, err) < 0) {
+		/* None is being made, and it says that none will be. */
+		a->sent = answer.status == 0;
 		return -1;
+	}
 	json = json_loadb((const char *)answer.body.p, answer.body.len, 0, NULL);
 	entry = json_object_get(json, "result");
 	rc = *name_of(entry)
@@ -224,11 +243,11 @@ int bak_qdrant_make(struct bak_qdrant *q, const char *collection, struct bak_qdr
 	if (rc == 0)
 		rc = list(q->http, collection, &a.before, err);
 	if (rc == 0)
-		rc = ask(q, collection, err);
-	if (rc == 0 && await(&a, out, err) < 0) {
+		rc = ask(&a, err);
+	if (rc == 0)
+		rc = await(&a, out, err);
+	if (rc < 0 && a.sent)
 		take_back(&a, out);
-		rc = -1;
-	}
 	out->shared = a.others;
 	if (rc == 0 && a.others)
 		bak_store_warn(q->env,

@@ -6,6 +6,8 @@
 #   qdrant_start DIR [OPTION...]         in a folder of its own, on a free port; ready on return. Options are
 #                                        the fake's; a real one knows --key and --read-key
 #   qdrant_stop DIR, qdrant_kill DIR     started again it is at the same port
+#   qdrant_live [OPTION...]              s-live is started, and ends with the script
+#   qdrant_store NAME [LINE...]          a store of s-live, for the configuration
 #   qdrant_url DIR
 #   qdrant DIR COMMAND...                of qdrant_data.py
 #   qdrant_fault DIR METHOD REGEX COUNT ACTION...    of the fake
@@ -117,6 +119,19 @@ qdrant_stop()
 qdrant_kill()
 {
 	qdrant_end KILL "$1"
+}
+
+qdrant_live()
+{
+	command -v curl >/dev/null || skip "curl is missing"
+	trap 'for dir in "$work"/s-*; do [ ! -f "$dir/pid" ] || qdrant_kill "$dir"; done; cleanup' EXIT
+	qdrant_start s-live "$@" || fail "no server: $(tail -3 s-live/log)"
+}
+
+qdrant_store()
+{
+	printf '[store %s]\ntype = qdrant\nurl = %s\n' "$1" "$(qdrant_url s-live)"
+	printf '%s\n' "${@:2}"
 }
 
 qdrant_fault()

@@ -18,7 +18,9 @@ DIR/faults has a line for each fault, taken when its request comes:
     die-body N            the server, behind N bytes of the answer
     flip                  a bit of the answer
     later WORDS           accepted, and it fails in the background
-    slow                  accepted, and done in the background once DIR/go is there; says so by DIR/held
+    slow                  accepted, and done in the background once somebody has written to the pipe
+                          DIR/go; says so by DIR/held
+    short                 a page without its first point
     half                  only the first half of a list of actions is done
     break WORDS           an upload that fails after it has begun to take the collection apart
 """
@@ -468,6 +470,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_snapshot(*names)
         if "snapshots" in key and query.get("wait") == "false":
             threading.Thread(target=self.quietly, args=(method, names, query, body)).start()
+            if self.is_fault("deaf"):
+                self.cut()
             return self.answer_json(202, {"status": "accepted", "time": 0.0})
         if self.is_fault("later"):
             raise Refused(500, " ".join(self.fault[1:]))
@@ -623,8 +627,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if self.is_fault("slow"):
                 open(os.path.join(store.folder, "held"), "w").close()
-                while not os.path.exists(os.path.join(store.folder, "go")):
-                    time.sleep(0.01)
+                open(os.path.join(store.folder, "go")).close()
             return store.make_snapshot(name)
         finally:
             store.running[name] -= 1
@@ -693,6 +696,8 @@ class Handler(BaseHTTPRequestHandler):
         points = filtered(points, body.get("filter"))
         if body.get("offset") is not None:
             points = [p for p in points if key_of(p["id"]) >= key_of(body["offset"])]
+        if self.is_fault("short"):
+            points = points[1:]
         limit = body.get("limit") or 10
         after = points[limit]["id"] if len(points) > limit else None
         return {"points": points[:limit], "next_page_offset": after}

@@ -7,31 +7,14 @@ set -euo pipefail
 . "$TESTS/lib/cli.sh"
 
 points=${POINTS:-600}
-command -v curl >/dev/null || skip "curl is missing"
-trap 'for dir in "$work"/s-*; do [ ! -f "$dir/pid" ] || qdrant_kill "$dir"; done; cleanup' EXIT
-
-qdrant_start s-live || fail "no server: $(tail -3 s-live/log)"
-setup_repository <<END
-[store live]
-type = qdrant
-url = $(qdrant_url s-live)
-[store books]
-type = qdrant
-url = $(qdrant_url s-live)
-collection = library
-[store export]
-type = qdrant
-url = $(qdrant_url s-live)
-mode = export
-collection = b*
-[store even]
-type = qdrant
-url = $(qdrant_url s-live)
-collection = books
-filter = {"must": [{"key": "kind", "match": {"value": "even"}}]}
-[mount]
-restore_delay = 0
-END
+qdrant_live
+setup_repository < <(
+	qdrant_store live
+	qdrant_store books 'collection = library'
+	qdrant_store export 'mode = export' 'collection = b*'
+	qdrant_store even 'collection = books' \
+		'filter = {"must": [{"key": "kind", "match": {"value": "even"}}]}'
+)
 qdrant s-live fill books "$points" 8 1
 qdrant s-live fill bare 50 4 2
 qdrant s-live fill 'odd name.x' 3 4 3

@@ -6,22 +6,12 @@ set -euo pipefail
 . "$TESTS/lib/cli.sh"
 
 need_fuse
-command -v curl >/dev/null || skip "curl is missing"
-trap 'for dir in "$work"/s-*; do [ ! -f "$dir/pid" ] || qdrant_kill "$dir"; done; cleanup' EXIT
-
-qdrant_start s-live || fail "no server: $(tail -3 s-live/log)"
-setup_repository <<END
-[store live]
-type = qdrant
-url = $(qdrant_url s-live)
-[store forced]
-type = qdrant
-url = $(qdrant_url s-live)
-collection = bare
-restore = force
-[mount]
-restore_delay = 0
-END
+qdrant_live
+setup_repository < <(
+	qdrant_store live
+	qdrant_store forced 'collection = bare' 'restore = force'
+	printf '[mount]\nrestore_delay = 0\n'
+)
 qdrant s-live fill books 300
 qdrant s-live fill bare 20
 qdrant s-live alias library books
