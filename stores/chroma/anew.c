@@ -91,9 +91,9 @@ static int occupy(struct anew *a, unsigned n, struct bak_error *err)
 	rc = path && body ? bak_http_json(a->chroma->http, "POST", path, body, &made, err)
 			  : bak_error_nomem(err);
 	json_decref(body);
+	a->n_vain++; /* without an answer it may be there */
 	if (rc < 0)
 		return -1;
-	a->n_vain++;
 	id = json_string_value(json_object_get(made, "id"));
 	for (unsigned at = 0; at < n && rc == 0; at += FILLER_BATCH)
 		rc = id ? add_fillers(a, id, at, err) : bak_error_set(err, BAK_CORRUPT, "no id");
@@ -104,13 +104,12 @@ static int occupy(struct anew *a, unsigned n, struct bak_error *err)
 /* Not stopped by who cancels the restore. */
 static void clean_up(struct anew *a)
 {
-	static const struct bak_store_env quiet = {.ctx = NULL};
 	struct bak_error scratch = BAK_ERROR_INIT;
 	struct bak_http *http = NULL;
 
 	if (a->n_vain == 0)
 		return;
-	int rc = bak_http_open(a->chroma->conf, &quiet, &bak_chroma_server, &http, &scratch);
+	int rc = bak_http_undoing(a->chroma->http, &http, &scratch);
 	for (size_t i = 0; i < a->n_vain; i++) {
 		if (rc < 0 || bak_chroma_delete(http, a->collection, a->vain[i], &scratch) < 0)
 			bak_store_warn(a->chroma->env, "collection %s is left over: %s", a->vain[i],

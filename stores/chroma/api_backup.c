@@ -259,9 +259,10 @@ int bak_chroma_api_backup(struct bak_chroma *chroma, struct bak_writer *writer, 
 		rc = bak_chroma_ask(chroma->http, &server, err);
 	if (rc == 0)
 		rc = bak_chroma_list(chroma, chroma->http, &list, err);
-	if (rc == 0 && list.n_kept)
-		bak_store_log(chroma->env, "%zu collections that restores have kept are left out",
-			      list.n_kept);
+	if (rc == 0 && list.n_kept + list.n_left)
+		bak_store_log(chroma->env,
+			      "%zu collections that restores have kept or left are not saved",
+			      list.n_kept + list.n_left);
 	if (rc == 0 && (bak_writer_root(writer, &root, err) < 0 || save_tree(&s, &list, err) < 0))
 		rc = -1;
 	if (rc == 0)

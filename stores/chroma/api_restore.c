@@ -72,8 +72,12 @@ static int need_database(struct target *t, const struct bak_chroma_collection *c
 	rc = make(t, path, c->database, err);
 	if (rc <= 0)
 		return rc;
-	t->databases[t->n_databases++] = (struct bak_chroma_database){strdup(c->tenant),
-								      strdup(c->database)};
+	struct bak_chroma_database made = {strdup(c->tenant), strdup(c->database)};
+
+	t->databases[t->n_databases] = made;
+	if (!made.tenant || !made.name)
+		return bak_error_nomem(err);
+	t->n_databases++;
 	return 0;
 }
 
@@ -119,8 +123,9 @@ static void remove_made(struct target *t)
 		char *path = bak_http_path("/api/v2/tenants/%s/databases/%s",
 					   t->databases[i].tenant, t->databases[i].name);
 
-		if (path)
-			bak_http_json(t->tidy, "DELETE", path, NULL, NULL, &scratch);
+		if (!path || bak_http_json(t->tidy, "DELETE", path, NULL, NULL, &scratch) < 0)
+			bak_store_warn(t->chroma->env, "database %s is left over: %s",
+				       t->databases[i].name, scratch.msg);
 	}
 }
 
@@ -230,21 +235,17 @@ static void log_kept(struct target *t)
 
 static int set_up(struct target *t, struct bak_error *err)
 {
-	static const struct bak_store_env quiet = {.ctx = NULL};
-
 	t->made = calloc(t->source->n + 1, sizeof *t->made);
 	t->databases = calloc(t->source->n + 1, sizeof *t->databases);
 	if (!t->made || !t->databases || !t->counts ||
 	    json_object_set_new(t->state, "collections", json_array()) < 0)
 		return bak_error_nomem(err);
-	if (bak_http_open(t->chroma->conf, &quiet, &bak_chroma_server, &t->tidy, err) < 0)
-		return -1;
 	/* A tenant that is not there yet has nothing. */
 	if (bak_chroma_list(t->chroma, t->chroma->http, &t->live, err) < 0 &&
 	    err->code != BAK_NOT_FOUND)
 		return -1;
 	*err = (struct bak_error)BAK_ERROR_INIT;
-	return 0;
+	return bak_http_undoing(t->chroma->http, &t->tidy, err);
 }
 
 /* For who is asked whether to roll back. */
@@ -274,8 +275,12 @@ static int put_in_place(struct target *t, struct bak_error *err)
 			json_object_set_new(t->state, "unchanged", json_true());
 	}
 	/* Where a name could not be put back, new rows may stand under the live one. */
-	if (rc < 0 && !undone)
+	if (rc < 0 && !undone) {
+		for (size_t i = 0; i < t->n_made; i++)
+			bak_store_warn(t->chroma->env, "collection %s may be left over",
+				       t->made[i].fresh);
 		t->n_made = t->n_databases = 0;
+	}
 	bak_chroma_swap_release(&swap);
 	return rc;
 }

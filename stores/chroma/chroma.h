@@ -68,7 +68,9 @@ struct bak_chroma_list {
 		char *tenant, *name;
 	} * databases;
 	size_t n_databases, cap_databases;
-	size_t n_kept; /* left out: what restores have kept, or left */
+	/* Left out: what restores have kept, and what they left when they were killed. */
+	size_t n_kept, n_left;
+	char *left; /* path of one of these */
 };
 int bak_chroma_list(struct bak_chroma *chroma, struct bak_http *http, struct bak_chroma_list *out,
 		    struct bak_error *err);
@@ -76,8 +78,13 @@ int bak_chroma_list(struct bak_chroma *chroma, struct bak_http *http, struct bak
 int bak_chroma_by_place(const struct bak_chroma_collection *a,
 			const struct bak_chroma_collection *b);
 void bak_chroma_list_release(struct bak_chroma_list *list);
-/* A name that a restore gave to what was there before, or to what was not complete. */
+/* A name that a restore gave to what was there before, */
 bool bak_chroma_is_kept(const char *name);
+/* to what was not complete, */
+bool bak_chroma_is_left(const char *name);
+/* or a rollback for a moment to what is exchanged: it is saved like any other. */
+#define BAK_CHROMA_ASIDE ".aside-"
+bool bak_chroma_is_aside(const char *name);
 /* "/api/v2/tenants/.../collections" and what comes behind it; to free. */
 char *bak_chroma_path(const struct bak_chroma_collection *collection, const char *behind);
 /* The id of the collection name in the database of at: 1 and it, to free; 0 there is none; -1. */
@@ -128,12 +135,12 @@ struct bak_chroma_rows {
 	void *ctx;
 };
 /* Makes the collection under the name into, adds all rows, reads them back and compares. The id
- * that it got into out_id, to free. After a failure *out_made tells whether something is there under
- * that name, *out_differs whether only what came back was not what was sent. */
+ * that it got into out_id, to free. After a failure *out_made tells whether something may be there
+ * under that name, *out_differs whether only what came back was not what was sent. */
 int bak_chroma_load(struct bak_chroma *chroma, const struct bak_chroma_collection *collection,
 		    const char *into, const struct bak_chroma_rows *rows, bool *out_made,
 		    bool *out_differs, char **out_id, uint64_t *out_n, struct bak_error *err);
-/* Deletes by name. */
+/* Deletes by name; not there is fine. */
 int bak_chroma_delete(struct bak_http *http, const struct bak_chroma_collection *collection,
 		      const char *name, struct bak_error *err);
 

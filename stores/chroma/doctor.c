@@ -39,6 +39,39 @@ static void check_rows(struct bak_chroma *chroma, const struct bak_chroma_collec
 				 "collection %s: %s", c->name, why.msg);
 }
 
+/* What restores and rollbacks have kept, left, or stopped at. */
+static void tell_names(struct bak_chroma *chroma, const struct bak_chroma_list *list,
+		       const struct bak_checkup *checkup)
+{
+	BAK_AUTO(bak_free_ptr) char *advice = NULL;
+
+	if (list->n_kept)
+		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE,
+				 "delete those that are not wanted any more",
+				 "%zu collections are there that restores have kept, named "
+				 "*.before-*",
+				 list->n_kept);
+	if (list->n_left && asprintf(&advice,
+				     "unless a restore runs now, delete them, as in: curl -X "
+				     "DELETE %s%s",
+				     bak_http_url(chroma->http), list->left ? list->left : "") < 0)
+		advice = NULL;
+	if (list->n_left)
+		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE, advice ? advice : "delete them",
+				 "%zu collections are there that restores left when they were "
+				 "killed, named *.bakfs-*: nothing is in them that is not saved",
+				 list->n_left);
+	for (size_t i = 0; i < list->n; i++) {
+		if (bak_chroma_is_aside(list->v[i].name))
+			bak_checkup_tell(checkup, BAK_AILMENT_BROKEN,
+					 "rename it to what stands before \"" BAK_CHROMA_ASIDE
+					 "\", or, if that is there, with \".before-\" instead",
+					 "collection %s was between two names when a rollback was "
+					 "killed",
+					 list->v[i].name);
+	}
+}
+
 static void check_api(struct bak_chroma *chroma, const struct bak_checkup *checkup)
 {
 	struct bak_error why = BAK_ERROR_INIT;
@@ -54,12 +87,7 @@ static void check_api(struct bak_chroma *chroma, const struct bak_checkup *check
 				 "%s", why.msg);
 	for (size_t i = 0; i < list.n; i++)
 		check_rows(chroma, &list.v[i], checkup);
-	if (list.n_kept)
-		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE,
-				 "delete those that are not wanted any more",
-				 "%zu collections are there that restores have kept, named "
-				 "*.before-* or *.bakfs-*",
-				 list.n_kept);
+	tell_names(chroma, &list, checkup);
 	bak_chroma_list_release(&list);
 }
 

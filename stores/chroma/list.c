@@ -144,19 +144,37 @@ int bak_chroma_find(struct bak_http *http, const struct bak_chroma_collection *a
 
 /* --- what we leave out --- */
 
-/* "<name>.before-<stamp>", with "-2" and so on, and "<name>.bakfs-<16 hex digits>". */
-bool bak_chroma_is_kept(const char *name)
+/* Whether the word and a stamp are in the name, with "-2" or so behind it or not. */
+static bool is_stamped(const char *name, const char *word)
 {
-	const char *before = strstr(name, ".before-"), *fresh = strstr(name, ".bakfs-");
+	const char *at = strstr(name, word);
 
-	for (; before; before = strstr(before + 1, ".before-")) {
+	for (; at; at = strstr(at + 1, word)) {
 		char stamp[BAK_STAMP_LEN + 1];
 		int64_t utc;
 
-		snprintf(stamp, sizeof stamp, "%s", before + 8);
+		snprintf(stamp, sizeof stamp, "%s", at + strlen(word));
 		if (bak_stamp_parse(stamp, &utc))
 			return true;
 	}
+	return false;
+}
+
+bool bak_chroma_is_kept(const char *name)
+{
+	return is_stamped(name, ".before-");
+}
+
+bool bak_chroma_is_aside(const char *name)
+{
+	return is_stamped(name, BAK_CHROMA_ASIDE);
+}
+
+/* "<name>.bakfs-<16 hex digits>" */
+bool bak_chroma_is_left(const char *name)
+{
+	const char *fresh = strstr(name, ".bakfs-");
+
 	return fresh && strlen(fresh + 7) == 16 && strspn(fresh + 7, "0123456789abcdef") == 16;
 }
 
@@ -187,6 +205,7 @@ void bak_chroma_list_release(struct bak_chroma_list *list)
 	}
 	free(list->v);
 	free(list->databases);
+	free(list->left);
 	*list = (struct bak_chroma_list){.n = 0};
 }
 
@@ -223,6 +242,15 @@ static int each(struct bak_http *http, const char *path,
 	return 0;
 }
 
+/* Nobody wants it; how to name it is remembered. */
+static void add_left(struct bak_chroma_list *list, const struct bak_chroma_collection *c)
+{
+	BAK_AUTO(bak_free_ptr) char *behind = bak_http_path("/%s", c->name);
+
+	if (list->n_left++ == 0 && behind)
+		list->left = bak_chroma_path(c, behind);
+}
+
 struct listing {
 	struct bak_chroma *chroma;
 	struct bak_http *http;
@@ -247,6 +275,8 @@ static int add_collection(void *ctx, json_t *item, struct bak_error *err)
 				   "the server's list of collections makes no sense");
 	else if (bak_chroma_is_kept(c.name))
 		list->n_kept++;
+	else if (bak_chroma_is_left(c.name))
+		add_left(list, &c);
 	else if (is_chosen(conf, &c, "collection", true) &&
 		 !is_chosen(conf, &c, "exclude", false)) {
 		if (bak_grow(&list->v, &list->cap, list->n, sizeof *list->v) < 0)

@@ -24,6 +24,7 @@ struct load {
 	size_t n_ends, cap_ends;
 	size_t batch_bytes; /* grows smaller when the server takes no more */
 	bool differs;
+	bool unsure; /* whether the collection was made */
 };
 
 /* --- the empty collection --- */
@@ -76,9 +77,13 @@ static int ask_made(struct load *l, json_t **out, struct bak_error *err)
 	BAK_AUTO(bak_free_ptr) char *path = behind ? bak_chroma_path(l->collection, behind) : NULL;
 	struct bak_error scratch = BAK_ERROR_INIT;
 
-	if (!path || (err->code != BAK_EXISTS && err->code != BAK_UNAVAILABLE) ||
-	    bak_http_json(l->chroma->http, "GET", path, NULL, out, &scratch) < 0)
+	l->unsure = err->code == BAK_UNAVAILABLE || err->code == BAK_CANCELLED;
+	if (!path || (err->code != BAK_EXISTS && err->code != BAK_UNAVAILABLE))
 		return -1;
+	if (bak_http_json(l->chroma->http, "GET", path, NULL, out, &scratch) < 0) {
+		l->unsure = l->unsure && scratch.code != BAK_NOT_FOUND;
+		return -1;
+	}
 	*err = (struct bak_error)BAK_ERROR_INIT;
 	return 0;
 }
@@ -115,9 +120,15 @@ int bak_chroma_delete(struct bak_http *http, const struct bak_chroma_collection 
 	BAK_AUTO(bak_free_ptr) char *behind = bak_http_path("/%s", name);
 	BAK_AUTO(bak_free_ptr) char *path = behind ? bak_chroma_path(collection, behind) : NULL;
 
+	const struct bak_http_request request = {.method = "DELETE", .path = path, .again = true};
+	struct bak_error why = BAK_ERROR_INIT;
+
 	if (!path)
 		return bak_error_nomem(err);
-	return bak_http_json(http, "DELETE", path, NULL, NULL, err);
+	if (bak_http_send(http, &request, NULL, &why) == 0 || why.code == BAK_NOT_FOUND)
+		return 0;
+	*err = why;
+	return -1;
 }
 
 /* Servers that know no schema ignore it: what comes out is compared. */
@@ -392,7 +403,7 @@ int bak_chroma_load(struct bak_chroma *chroma, const struct bak_chroma_collectio
 		rc = compare(&l, err);
 		*out_differs = l.differs;
 	}
-	*out_made = l.id != NULL;
+	*out_made = l.id || l.unsure;
 	if (rc == 0) {
 		*out_n = l.n;
 		*out_id = l.id;

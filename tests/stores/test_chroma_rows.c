@@ -301,15 +301,21 @@ static void kept_names_are_known(void **state)
 {
 	static const char *const kept[] = {
 		"a.before-20261121T140212Z", "a.before-20261121T140212Z-2",
-		"a.before-b.before-20261121T140212Z", "a.bakfs-0123456789abcdef"};
+		"a.before-b.before-20261121T140212Z"};
+	static const char left[] = "a.bakfs-0123456789abcdef",
+			  aside[] = "a.aside-20261121T140212Z-2";
 	static const char *const plain[] = {"a", "a.before-noon", "a.bakfs-1", "before-20261121",
 					    "a.bakfs-0123456789abcdeg"};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
 		assert_true(bak_chroma_is_kept(kept[i]));
+		assert_false(bak_chroma_is_left(kept[i]) || bak_chroma_is_aside(kept[i]));
+	}
 	for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
-		assert_false(bak_chroma_is_kept(plain[i]));
+		assert_false(bak_chroma_is_kept(plain[i]) || bak_chroma_is_left(plain[i]));
+	assert_true(bak_chroma_is_left(left) && !bak_chroma_is_kept(left));
+	assert_true(bak_chroma_is_aside(aside) && !bak_chroma_is_kept(aside));
 }
 
 int main(void)
