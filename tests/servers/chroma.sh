@@ -6,7 +6,8 @@
 #   chroma_start DIR [PORT]   data in DIR/data; its port in DIR/port, ready on return
 #   chroma_stop DIR, chroma_kill DIR
 #   chroma_url DIR
-#   chroma_proxy DIR UPSTREAM [RULE...]   a proxy that does harm: see chroma_proxy.py; its port in DIR/port
+#   chroma_proxy DIR UPSTREAM [RULE...]   a proxy that does harm: see chroma_proxy.py; its port in DIR/port.
+#                                         Called again it has new rules, and an empty DIR/log
 
 chroma_version=1.5.9
 chroma_sha256=cc09b3df76e5a5cb386aed2715a2eea152e3949f9e1ba93c7119505377749929
@@ -52,6 +53,7 @@ chroma_wait()
 {
 	until curl -sf -o /dev/null "$(chroma_url "$2")/api/v2/heartbeat"; do
 		kill -0 "$1" 2>/dev/null || return 1
+		read -rt 0.02 <> <(:) || :
 	done
 }
 
@@ -80,7 +82,7 @@ chroma_end()
 		kill "-$1" "$pid"
 		wait "$pid"
 		# A start_command's server is no child of ours.
-		while kill -0 "$pid"; do :; done
+		while kill -0 "$pid"; do read -rt 0.02 <> <(:) || :; done
 	} 2>/dev/null || true
 }
 
@@ -98,8 +100,13 @@ chroma_proxy()
 {
 	local dir=$1
 	mkdir -p "$dir"
-	rm -f "$dir/port"
-	python3 "$TESTS/servers/chroma_proxy.py" "$dir/port" "${@:2}" >"$dir/log" 2>&1 </dev/null &
+	printf '%s\n' "${@:3}" >"$dir/rules.new"
+	mv "$dir/rules.new" "$dir/rules"
+	: >"$dir/log"
+	[ ! -f "$dir/pid" ] || return 0
+	[ -p "$dir/ready" ] || mkfifo "$dir/ready"
+	python3 "$TESTS/servers/chroma_proxy.py" "$dir/port" "$2" "$dir/rules" \
+		>>"$dir/log" 2>&1 </dev/null 3>"$dir/ready" &
 	echo $! >"$dir/pid"
-	while [ ! -s "$dir/port" ]; do kill -0 $! || return 1; done
+	read -r _ <"$dir/ready"
 }

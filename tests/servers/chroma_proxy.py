@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""A proxy before a Chroma server that does harm: PORTFILE UPSTREAM RULE...
-A rule is METHOD SUBSTRING FIRST[-LAST] ACTION, in one word with commas. It is for those requests
-whose path has the substring, counted from 1. Actions:
+"""A proxy before a Chroma server that does harm: PORTFILE UPSTREAM RULES
+RULES is a file with a rule in each line, read anew when another one takes its place. A rule is METHOD
+SUBSTRING FIRST[-LAST] ACTION, in one word with commas. It is for those requests whose path has the
+substring, counted from 1. Actions:
   status:N        answers N with the words of a proxy, and passes nothing on
   cut:BYTES       passes it on, and closes after so many bytes of the answer
   drop            closes before it is passed on
   lost            passes it on, and closes without an answer
   body:BYTES      answers 413 when the request is larger
   token:TEXT      answers 401 unless it is authorized by that, as a bearer or a password
-  kill:PID        ends that process, and closes
+  kill:PID        ends that process, or the one whose number is in that file, and closes
   empty           answers 200 and {}
-The port is written to PORTFILE. A line for each request goes to the standard output."""
+The port is written to PORTFILE, and a line to descriptor 3 once it listens. A line for each request goes to the standard output."""
 import base64
 import http.client
 import http.server
@@ -19,16 +20,32 @@ import signal
 import sys
 import threading
 
-portfile, upstream = sys.argv[1:3]
+portfile, upstream, rules_file = sys.argv[1:]
 host, port = upstream.split("//")[1].split(":")
-rules = []
-for rule in sys.argv[3:]:
+rules, rules_read = [], None
+lock = threading.Lock()
+
+
+def read_rule(rule):
     method, part, span, action = rule.split(",", 3)
     first, _, last = span.partition("-")
-    rules.append({"method": method, "part": part, "first": int(first),
-                  "last": int(last) if last else (10**9 if "-" in span else int(first)),
-                  "action": action.partition(":"), "seen": 0})
-lock = threading.Lock()
+    return {"method": method, "part": part, "first": int(first),
+            "last": int(last) if last else (10**9 if "-" in span else int(first)),
+            "action": action.partition(":"), "seen": 0}
+
+
+def picked(method, path):
+    """The actions that are for this request."""
+    global rules, rules_read
+    with lock:
+        there = os.stat(rules_file)
+        if (there.st_ino, there.st_mtime_ns) != rules_read:
+            rules = [read_rule(line) for line in open(rules_file).read().split()]
+            rules_read = (there.st_ino, there.st_mtime_ns)
+        asked = [r for r in rules if r["method"] == method and r["part"] in path]
+        for rule in asked:
+            rule["seen"] += 1
+        return [r["action"] for r in asked if r["first"] <= r["seen"] <= r["last"]]
 
 
 class Cut(Exception):
@@ -84,7 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.pass_on(body)
             raise Cut
         elif action == "kill":
-            os.kill(int(argument), signal.SIGKILL)
+            os.kill(int(open(argument).read() if "/" in argument else argument), signal.SIGKILL)
             raise Cut
         elif action == "cut":
             status, kind, data = self.pass_on(body)
@@ -99,14 +116,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle_any(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            for rule in rules:
-                if rule["method"] != self.command or rule["part"] not in self.path:
-                    continue
-                with lock:
-                    rule["seen"] += 1
-                    seen = rule["seen"]
-                if rule["first"] <= seen <= rule["last"] and \
-                        self.act(rule["action"][0], rule["action"][2], body):
+            for action, _, argument in picked(self.command, self.path):
+                if self.act(action, argument, body):
                     return
             status, kind, data = self.pass_on(body)
             self.answer(status, data, kind)
@@ -123,4 +134,6 @@ server.daemon_threads = True
 with open(portfile + ".new", "w") as file:
     file.write(str(server.server_address[1]))
 os.rename(portfile + ".new", portfile)
+os.write(3, b"ready\n")
+os.close(3)
 server.serve_forever()

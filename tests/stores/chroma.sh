@@ -42,6 +42,10 @@ mode = directory
 path = $work/s-live/data
 url = $live
 server_command = $chroma_program
+[store copy]
+type = chroma
+mode = directory
+path = $work/s-copy/data
 [store commands]
 type = chroma
 mode = directory
@@ -70,6 +74,16 @@ chroma_stop s-copy
 expect 0 'snapshot 3' bakfs backup folder
 bakfs show folder@latest --json >out
 [ "$(jq .snapshots[0].added out)" -lt 40000 ] || fail "$(cat out)"
+# Holes of an index are neither read nor filled.
+index=$(cd s-copy/data && ls -d */link_lists.bin | head -n 1)
+truncate -s 3G "s-copy/data/$index"
+printf end | dd of="s-copy/data/$index" bs=1 seek=1G conv=notrunc 2>/dev/null
+expect 0 'snapshot 4' bakfs backup copy
+bakfs restore copy@latest --to out-copy -q
+is "$(tail -c +$((1 << 30 | 1)) "out-copy/$index" | head -c 3)" end
+is "$(stat -c %s "out-copy/$index")" $((3 << 30))
+[ "$(stat -c %b "out-copy/$index")" -lt 1000 ] || fail "$(stat "out-copy/$index")"
+rm -r out-copy s-copy
 
 # --- both under writers: one adds, one deletes too
 python3 "$data" write "$live" growing & writers+=($!)

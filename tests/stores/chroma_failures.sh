@@ -7,8 +7,7 @@ set -euo pipefail
 
 chroma_need || skip "Chroma cannot be had"
 data=$TESTS/servers/chroma_data.py
-trap 'for dir in "$work"/s-* "$work"/p-*; do chroma_kill "$dir"; done
-	umount "$work/full" 2>/dev/null || true; cleanup' EXIT
+trap 'for dir in "$work"/s-* "$work"/p-*; do chroma_kill "$dir"; done; cleanup' EXIT
 
 setup_repository <<END
 [store none]
@@ -42,10 +41,13 @@ same()
 # behind RULE...: the live server behind a proxy with these rules, in the configuration proxy.conf
 behind()
 {
-	chroma_kill p-proxy
 	chroma_proxy p-proxy "$live" "$@" || fail "no proxy: $(cat p-proxy/log)"
 	sed "s|$live|$(chroma_url p-proxy)|" bakfs.conf >proxy.conf
+	sed 's|^timeout = 20s|timeout = 1s|' proxy.conf >cut.conf
 }
+
+# cut: words for what is cut however often it is tried, which cut.conf does not do for long
+cut='connection to Chroma at .* lost|does not answer|is too slow'
 
 # --- nobody there, nothing there, somebody else there
 expect 1 'Chroma does not answer at http://127.0.0.1:1: ' bakfs backup none
@@ -119,15 +121,14 @@ for rule in GET,/databases,1 GET,/count,1 POST,/get,2; do
 	behind "$rule,drop"
 	expect 0 'snapshot' bakfs --config proxy.conf backup live
 	behind "$rule-,drop"
-	expect 1 'live: .*(connection to Chroma at .* lost|does not answer)' \
-		bakfs --config proxy.conf backup live
+	expect 1 "live: .*($cut)" bakfs --config cut.conf backup live
 done
 behind POST,/get,1,cut:2000
 expect 0 'snapshot' bakfs --config proxy.conf backup live
 behind POST,/get,2-,cut:100
-expect 1 'connection to Chroma at .* lost' bakfs --config proxy.conf backup live
+expect 1 "$cut" bakfs --config cut.conf backup live
 behind POST,/get,1-,cut:0
-expect 1 'connection to Chroma at .* lost' bakfs --config proxy.conf backup live
+expect 1 "$cut" bakfs --config cut.conf backup live
 snapshots 8
 bakfs restore live@latest --to out-live -q
 python3 "$data" files out-live | diff want - >diff || fail "retried: $(head -3 diff)"
@@ -148,8 +149,7 @@ same
 for rule in POST,/collections,1-,drop POST,/add,2-,drop POST,/get,1-,drop \
 	PUT,/collections,1-,drop GET,/count,1-,drop; do
 	behind "$rule"
-	expect 1 'live: .*(connection to Chroma at .* lost|does not answer)' \
-		bakfs --config proxy.conf restore live@latest --yes
+	expect 1 "live: .*($cut)" bakfs --config cut.conf restore live@latest --yes
 	same
 done
 behind POST,/add,1,lost POST,/get,1,drop
@@ -197,23 +197,41 @@ python3 "$data" names "$live" >names
 # --- the server is killed in the middle: of a backup, and of a restore
 count=$(bakfs list --json | jq '.snapshots | length')
 behind "POST,/get,2,kill:$(cat s-live/pid)"
-expect 1 '(connection to Chroma at .* lost|does not answer|status 50)' bakfs --config proxy.conf backup live
+expect 1 "$cut|status 50" bakfs --config cut.conf backup live
 snapshots "$count"
 chroma_kill s-live
 chroma_start s-live "$(cat s-live/port)" || fail "no server"
 same
 behind "POST,/add,2,kill:$(cat s-live/pid)"
-expect 1 '(connection to Chroma at .* lost|does not answer|status 50)' \
-	bakfs --config proxy.conf restore live@latest --yes
+expect 1 "$cut|status 50" bakfs --config cut.conf restore live@latest --yes
 grep -q 'is left over' err || fail "$(cat err)"
 chroma_kill s-live
 chroma_start s-live "$(cat s-live/port)" || fail "no server"
-for name in $(python3 "$data" names "$live" | grep bakfs-); do
-	python3 "$data" drop "$live" "$name"
+
+# --- we are: of a restore the doctor says how to remove what is left, of a rollback what is where
+killed()
+{
+	expect 137 Killed bash -c '"$@" -q & echo $! >killed; wait $!' - bakfs --config proxy.conf "$@"
+}
+behind "POST,/add,2,kill:$work/killed"
+killed restore live@latest --yes
+expect 3 'live: 2 collections are there that restores left when they were killed' bakfs doctor live
+while bakfs doctor live | grep -o "curl -X DELETE $live/[^ ]*" >remove; do
+	sh -e remove >/dev/null 2>&1 || fail "$(cat remove)"
 done
 same
+expect 0 restored bakfs restore live@latest --yes
+behind "PUT,/collections,2,kill:$work/killed"
+killed rollback live --yes
+expect 1 'live: broken: collection first.aside-[^ ]* was between two names' bakfs doctor live
+aside=$(python3 "$data" names "$live" | grep aside)
+curl -sf -o out -X PUT -H 'Content-Type: application/json' -d '{"new_name":"first"}' \
+	"$base/$(curl -sf "$base/$aside" | jq -r .id)"
+python3 "$data" digest "$live" | diff want - >diff || fail "killed: $(head -3 diff)"
+python3 "$data" names "$live" >names
 
 # --- somebody holds the database: the folder waits, and says who
+mkfifo held
 python3 - "$work/s-live/data/chroma.sqlite3" <<'END' >held &
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -224,35 +242,35 @@ import signal
 signal.pause()
 END
 holder=$!
-until [ -s held ]; do kill -0 $holder; done
+read -r _ <held
 expect 1 "database is locked, by process $holder" bakfs backup folder
 kill $holder
 wait $holder 2>/dev/null || true
 
 # --- a full disk for the repository
 count=$(bakfs list --json | jq '.snapshots | length')
-if [ $EUID = 0 ] && mkdir full && mount -t tmpfs -o size=256k none full 2>/dev/null; then
-	sed "s|^path = $work/repo|path = $work/full/repo|; s|^key_file.*|key_file = $work/full-key|" \
+if [ $EUID = 0 ] && mkdir mnt-full && mount -t tmpfs -o size=256k none mnt-full 2>/dev/null; then
+	sed "s|^path = $work/repo|path = $work/mnt-full/repo|; s|^key_file.*|key_file = $work/full-key|" \
 		bakfs.conf >full.conf
 	expect 0 made bakfs --config full.conf init
-	cat /dev/zero >full/rest 2>/dev/null || true
+	cat /dev/zero >mnt-full/rest 2>/dev/null || true
 	for store in live folder; do
 		expect 1 '[Nn]o space left' bakfs --config full.conf backup $store
 	done
 	bakfs --config full.conf list --json >out
 	json '.snapshots | length' 0
-	umount full
+	umount mnt-full
 	same
 fi
 # --- no room for the restored folder, or below TMPDIR
-if [ $EUID = 0 ] && mount -t tmpfs -o size=64k none full 2>/dev/null; then
-	sed "s|^path = $work/s-live/data|path = $work/full/data|" bakfs.conf >small.conf
+if [ $EUID = 0 ] && mount -t tmpfs -o size=64k none mnt-full 2>/dev/null; then
+	sed "s|^path = $work/s-live/data|path = $work/mnt-full/data|" bakfs.conf >small.conf
 	expect 1 'full has [0-9]+ bytes free, and the new folder beside the old one needs' \
 		bakfs --config small.conf restore folder@latest --yes
 	sed "s|^busy_timeout.*|url = $live|" bakfs.conf >with-url.conf
-	TMPDIR=$work/full expect 1 'full has no room to unpack the snapshot for a while' \
+	TMPDIR=$work/mnt-full expect 1 'full has no room to unpack the snapshot for a while' \
 		bakfs --config with-url.conf restore folder@latest --yes --collection first
-	umount full
+	umount mnt-full
 fi
 sed "s|^busy_timeout.*|server_command = $work/no-chroma\nurl = $live|" bakfs.conf >no-chroma.conf
 expect 1 'server_command .*: it ended: .*not found.* takes Chroma.s program here' \
