@@ -133,6 +133,39 @@ int bak_payload_spill(struct bak_payload_reader *r, const char *dir, int *out_fd
 	return 0;
 }
 
+int bak_payload_allocated(const struct bak_restore_from *from, uint64_t *out, struct bak_error *err)
+{
+	const struct bak_snapshot *snapshot = from->snapshot;
+	struct bak_tree tree = {bak_repo_source(from->repo), snapshot};
+
+	*out = 0;
+	for (uint64_t n = 1; n <= snapshot->root.totals.entries; n++) {
+		BAK_AUTO(bak_found_release) struct bak_found found = BAK_FOUND_INIT;
+		const struct bak_inode *inode = &found.entry.inode;
+		uint64_t bytes = 0;
+
+		if (bak_tree_at(&tree, n, &found, NULL, err) != 1)
+			return -1;
+		if (inode->type == BAK_TYPE_FILE &&
+		    bak_allocated(tree.source, &inode->content, inode->size, &bytes, err) < 0)
+			return -1;
+		*out += bytes;
+	}
+	return 0;
+}
+
+int bak_payload_room(const struct bak_restore_from *from, int dir_fd, uint64_t *out_need,
+		     uint64_t *out_room, struct bak_error *err)
+{
+	struct statvfs vfs;
+
+	if (fstatvfs(dir_fd, &vfs) < 0)
+		return bak_error_sys(err, errno, "looking for room");
+	*out_room = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	*out_need = from->snapshot->root.totals.bytes;
+	return *out_need > *out_room ? bak_payload_allocated(from, out_need, err) : 0;
+}
+
 void bak_payload_reader_release(struct bak_payload_reader *r)
 {
 	free(r->buffer);

@@ -28,6 +28,12 @@ int bak_payload_check(struct bak_payload_reader *reader, struct bak_error *err);
  * it is checked first. */
 int bak_payload_spill(struct bak_payload_reader *reader, const char *dir, int *out_fd,
 		      struct bak_error *err);
+/* Bytes of all files of a snapshot without their holes. Slow: for when they do not fit otherwise. */
+int bak_payload_allocated(const struct bak_restore_from *from, uint64_t *out,
+			  struct bak_error *err);
+/* What it takes to unpack it below dir, without holes if need be, and what is free there. */
+int bak_payload_room(const struct bak_restore_from *from, int dir_fd, uint64_t *out_need,
+		     uint64_t *out_room, struct bak_error *err);
 void bak_payload_reader_release(struct bak_payload_reader *reader);
 
 #endif

@@ -8,6 +8,7 @@
 #include "stores/chroma/chroma.h"
 
 #include "stores/files/files.h"
+#include "stores/payload.h"
 #include "stores/place.h"
 #include "stores/process.h"
 
@@ -17,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -170,12 +170,10 @@ static int find_place(struct exchange *x, struct bak_error *err)
 
 static int check_room(struct exchange *x, struct bak_error *err)
 {
-	uint64_t need = x->from->snapshot->root.totals.bytes, room;
-	struct statvfs vfs;
+	uint64_t need, room;
 
-	if (fstatvfs(x->parent_fd, &vfs) < 0)
-		return bak_error_sys(err, errno, "%s", x->parent);
-	room = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	if (bak_payload_room(x->from, x->parent_fd, &need, &room, err) < 0)
+		return bak_error_wrap(err, "%s", x->parent);
 	if (need > room)
 		return bak_error_set(err, BAK_NO_SPACE,
 				     "%s has %llu bytes free, and the new folder beside the old "

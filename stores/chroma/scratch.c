@@ -5,6 +5,7 @@
  */
 #include "stores/chroma/chroma.h"
 
+#include "stores/payload.h"
 #include "stores/place.h"
 
 #include <arpa/inet.h>
@@ -18,7 +19,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -69,14 +69,16 @@ static int unpack(struct scratch *s, struct bak_error *err)
 	const char *parent = getenv("TMPDIR");
 	const struct bak_extract_conf conf = {.verify = true};
 	struct bak_extract_result result;
-	struct statvfs vfs;
+	uint64_t need, room;
 
 	if (!parent || parent[0] != '/')
 		parent = "/var/tmp";
 	s->parent_fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (s->parent_fd < 0 || fstatvfs(s->parent_fd, &vfs) < 0)
+	if (s->parent_fd < 0)
 		return bak_error_sys(err, errno, "%s", parent);
-	if ((uint64_t)vfs.f_bavail * vfs.f_frsize < s->from->snapshot->root.totals.bytes)
+	if (bak_payload_room(s->from, s->parent_fd, &need, &room, err) < 0)
+		return bak_error_wrap(err, "%s", parent);
+	if (need > room)
 		return bak_error_set(err, BAK_NO_SPACE,
 				     "%s has no room to unpack the snapshot for a while; let "
 				     "TMPDIR name another folder",

@@ -10,6 +10,7 @@
 
 #include "engine/base/dirs.h"
 #include "engine/content/reader.h"
+#include "stores/payload.h"
 #include "stores/place.h"
 
 #include <errno.h>
@@ -238,28 +239,6 @@ static int check_repository(struct restore *r, struct bak_error *err)
 
 /* --- room --- */
 
-/* Without holes. Slow: only for when the plain total does not fit. */
-static int allocated(struct restore *r, uint64_t *out, struct bak_error *err)
-{
-	const struct bak_snapshot *snapshot = r->from->snapshot;
-	struct bak_tree tree = {bak_repo_source(r->from->repo), snapshot};
-
-	*out = 0;
-	for (uint64_t n = 1; n <= snapshot->root.totals.entries; n++) {
-		BAK_AUTO(bak_found_release) struct bak_found found = BAK_FOUND_INIT;
-		const struct bak_inode *inode = &found.entry.inode;
-		uint64_t bytes = 0;
-
-		if (bak_tree_at(&tree, n, &found, NULL, err) != 1)
-			return -1;
-		if (inode->type == BAK_TYPE_FILE &&
-		    bak_allocated(tree.source, &inode->content, inode->size, &bytes, err) < 0)
-			return -1;
-		*out += bytes;
-	}
-	return 0;
-}
-
 static int need_of_only(struct restore *r, struct bak_error *err)
 {
 	struct bak_tree tree = {bak_repo_source(r->from->repo), r->from->snapshot};
@@ -291,7 +270,7 @@ static int check_room(struct restore *r, struct bak_error *err)
 	if (fstatvfs(r->parent_fd, &vfs) < 0)
 		return bak_error_sys(err, errno, "%s", r->parent);
 	uint64_t room = (uint64_t)vfs.f_bavail * vfs.f_frsize, need = r->need;
-	if (need > room && !r->n_only && allocated(r, &need, err) < 0)
+	if (need > room && !r->n_only && bak_payload_allocated(r->from, &need, err) < 0)
 		return -1;
 	if (need > room)
 		return bak_error_set(err, BAK_NO_SPACE,

@@ -76,13 +76,18 @@ bakfs show folder@latest --json >out
 [ "$(jq .snapshots[0].added out)" -lt 40000 ] || fail "$(cat out)"
 # Holes of an index are neither read nor filled.
 index=$(cd s-copy/data && ls -d */link_lists.bin | head -n 1)
-truncate -s 3G "s-copy/data/$index"
-printf end | dd of="s-copy/data/$index" bs=1 seek=1G conv=notrunc 2>/dev/null
+truncate -s 1G "s-copy/data/$index"
+printf end | dd of="s-copy/data/$index" bs=1 seek=512M conv=notrunc 2>/dev/null
 expect 0 'snapshot 4' bakfs backup copy
 bakfs restore copy@latest --to out-copy -q
-is "$(tail -c +$((1 << 30 | 1)) "out-copy/$index" | head -c 3)" end
-is "$(stat -c %s "out-copy/$index")" $((3 << 30))
+cmp "s-copy/data/$index" "out-copy/$index"
 [ "$(stat -c %b "out-copy/$index")" -lt 1000 ] || fail "$(stat "out-copy/$index")"
+if [ $EUID = 0 ] && mkdir mnt-small && mount -t tmpfs -o size=64m none mnt-small 2>/dev/null; then
+	sed "s|$work/s-copy/data|$work/mnt-small/data|" bakfs.conf >small.conf
+	expect 0 restored bakfs --config small.conf restore copy@latest --yes
+	is "$(stat -c %s "mnt-small/data/$index")" $((1 << 30))
+	umount mnt-small
+fi
 rm -r out-copy s-copy
 
 # --- both under writers: one adds, one deletes too
@@ -152,7 +157,7 @@ same "$live"
 expect 0 'snapshot' bakfs backup api
 bakfs show api@latest --json >out
 json '.snapshots[0].manifest.data.counts | length' 4
-expect 3 'collections are there that restores have kept' bakfs doctor api
+expect 3 'collections kept by restores' bakfs doctor api
 
 # --- one collection alone, out of either
 python3 "$data" change "$live" plain 0 2
