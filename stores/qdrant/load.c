@@ -42,16 +42,18 @@ static void settle(struct bak_qdrant *q, const char *collection)
 		;
 }
 
-/* A file whose collection was never made: one is made, so that the file can be named. */
+/* A file whose collection was never made: one is made, so that the file can be named. One that does
+ * not say what it is is there all the same. */
 static int drop_orphan(struct load *l, struct bak_error *err)
 {
 	struct bak_qdrant *q = l->plan->q;
+	struct bak_error ignored = BAK_ERROR_INIT;
 	json_t *body, *info = NULL;
-	int rc = bak_qdrant_info(q->clean, l->into, &info, err);
+	int rc = bak_qdrant_info(q->clean, l->into, &info, &ignored);
 
 	json_decref(info);
 	if (rc != 0)
-		return rc < 0 ? -1 : 0;
+		return 0;
 	body = json_pack("{s:{}}", "vectors");
 	rc = body ? bak_qdrant_call(q->clean, "PUT", bak_http_path("/collections/%s", l->into),
 				    body, true, NULL, err)
@@ -138,6 +140,9 @@ static int upload(struct load *l, struct bak_error *err)
 			return -1;
 		rc = send_snapshot(l, path, &answer, err);
 	}
+	/* Who may not has left nothing. */
+	if (rc < 0 && (answer.status == 401 || answer.status == 403))
+		l->sent = false;
 	return rc;
 }
 

@@ -65,6 +65,7 @@ expect 3 'books: saved point by point, not as of one moment, as its snapshot fai
 	bakfs --config key.conf backup auto
 good=2
 expect 1 'status 403: Forbidden' bakfs --config key.conf restore 1 --only books.snapshot --yes
+! grep 'could not be deleted' err || fail "nothing was left"
 expect 3 'this key may not restore' bakfs --config key.conf doctor auto
 echo secret >key-file
 expect 0 'snapshot 3' bakfs --config key.conf backup live
@@ -172,7 +173,7 @@ wait $backup || status=$?
 untouched
 
 # --- our own disk is full
-if [ $EUID = 0 ] && mkdir mnt-full && mount -t tmpfs -o size=400k none mnt-full 2>/dev/null; then
+if [ $EUID = 0 ] && mkdir mnt-full && mount -t tmpfs -o size=240k none mnt-full 2>/dev/null; then
 	sed "s:^path = .*:path = $work/mnt-full/repo:; s:^mode = .*:&\ncollection = big:" bakfs.conf >full.conf
 	qdrant s-live fill big 2000 32
 	bakfs --config full.conf init -q
@@ -192,6 +193,7 @@ for what in "read 20000|lost" "cut|lost" "deaf|lost" "$(echo status $disk)|507: 
 	"break Service internal error: panicked|500: .*panicked"; do
 	qdrant_fault s-live $up 1 ${what%|*}
 	expect 1 "${what##*|}" "${restore[@]}"
+	! grep 'could not be deleted' err || fail "nothing was left"
 	untouched
 done
 qdrant_fault s-live $up 9 status 429 Rate limiting exceeded
