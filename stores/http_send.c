@@ -377,11 +377,12 @@ static int refused(struct transfer *t)
 	char words[256];
 
 	server_words(t, words, sizeof words);
-	return bak_error_set(&t->err, code_of_status(t->x->status),
-			     "%s at %s, %s %s: %s%sstatus %ld%s%s", t->http->server->name,
-			     t->http->url, request->method ? request->method : "GET", request->path,
-			     meaning ? meaning : "", meaning ? ", " : "", t->x->status,
-			     *words ? ": " : "", words);
+	/* The query would fill the line. */
+	return bak_error_set(
+		&t->err, code_of_status(t->x->status), "%s at %s, %s %.*s: %s%sstatus %ld%s%s",
+		t->http->server->name, t->http->url, request->method ? request->method : "GET",
+		(int)strcspn(request->path, "?"), request->path, meaning ? meaning : "",
+		meaning ? ", " : "", t->x->status, *words ? ": " : "", words);
 }
 
 static int broken(struct transfer *t, CURLcode rc)

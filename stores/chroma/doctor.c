@@ -48,9 +48,8 @@ static void tell_names(struct bak_chroma *chroma, const struct bak_chroma_list *
 	if (list->n_kept)
 		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE,
 				 "delete those that are not wanted any more",
-				 "%zu collections are there that restores have kept, named "
-				 "*.before-*",
-				 list->n_kept);
+				 "%zu collection%s kept by restores, named *.before-*",
+				 list->n_kept, list->n_kept == 1 ? "" : "s");
 	if (list->n_left && asprintf(&advice,
 				     "unless a restore runs now, delete them, as in: curl -X "
 				     "DELETE %s%s",
@@ -58,9 +57,9 @@ static void tell_names(struct bak_chroma *chroma, const struct bak_chroma_list *
 		advice = NULL;
 	if (list->n_left)
 		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE, advice ? advice : "delete them",
-				 "%zu collections are there that restores left when they were "
-				 "killed, named *.bakfs-*: nothing is in them that is not saved",
-				 list->n_left);
+				 "%zu collection%s left by restores that were killed, named "
+				 "*.bakfs-*: parts of what a snapshot has",
+				 list->n_left, list->n_left == 1 ? "" : "s");
 	for (size_t i = 0; i < list->n; i++) {
 		if (bak_chroma_is_aside(list->v[i].name))
 			bak_checkup_tell(checkup, BAK_AILMENT_BROKEN,

@@ -71,6 +71,11 @@ static size_t count_snapshots(struct bak_qdrant *q, const char *name)
 	return n;
 }
 
+static const char *plural(size_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 static void check_collections(struct bak_qdrant *q, const json_t *names, const json_t *aliases,
 			      const struct bak_checkup *checkup)
 {
@@ -92,17 +97,19 @@ static void check_collections(struct bak_qdrant *q, const json_t *names, const j
 		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE,
 				 "delete those that nobody needs: DELETE "
 				 "/collections/NAME/snapshots/FILE",
-				 "%zu snapshots of its collections lie on the server's disk",
-				 snapshots);
+				 "%zu snapshot%s of its collections on the server's disk",
+				 snapshots, plural(snapshots));
 	if (left)
 		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE, "delete those that no rollback needs",
-				 "%zu collections that restores made are led to by no alias", left);
+				 "%zu collection%s made by restores and led to by no alias", left,
+				 plural(left));
 	if (bare)
-		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE,
-				 "give them aliases, and have clients use those",
-				 "%zu collections have no alias: a restore replaces them in place, "
-				 "and only with --yes or restore = force",
-				 bare);
+		bak_checkup_tell(
+			checkup, BAK_AILMENT_ADVICE,
+			"give them aliases, and have clients use those",
+			"%zu collection%s without an alias: a restore replaces such in place, "
+			"and only with --yes or restore = force",
+			bare, plural(bare));
 }
 
 int bak_qdrant_doctor(struct bak_qdrant *q, const struct bak_checkup *checkup,

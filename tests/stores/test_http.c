@@ -316,6 +316,23 @@ static void test_tries_again_what_does_no_harm(void **state)
 	assert_int_equal(w->peer.seen, 6);
 }
 
+/* Who says when to come back is believed, but for what would take too long. */
+static void test_tries_no_longer_than_the_timeout(void **state)
+{
+	struct world *w = *state;
+	struct bak_error err = BAK_ERROR_INIT;
+
+	free(w->pairs[1].value);
+	w->pairs[1].value = strdup("10s");
+	open_http(w);
+	START(w, {.answer = "HTTP/1.1 503 Busy\r\nRetry-After: 11\r\nContent-Length: 0\r\n\r\n"},
+	      {.answer = OK_JSON});
+	assert_int_equal(bak_http_json(w->http, "GET", "/x", NULL, NULL, &err), -1);
+	assert_int_equal(err.code, BAK_UNAVAILABLE);
+	assert_int_equal(bak_http_json(w->http, "GET", "/x", NULL, NULL, &err), 0);
+	finish(w);
+}
+
 /* A connection that was used before is cut without an answer: libcurl would send it once more. */
 static void test_what_makes_something_is_sent_once(void **state)
 {
@@ -519,6 +536,7 @@ int main(void)
 		TEST(test_basic_when_there_is_a_user),
 		TEST(test_refusals_become_sentences),
 		TEST(test_tries_again_what_does_no_harm),
+		TEST(test_tries_no_longer_than_the_timeout),
 		TEST(test_what_makes_something_is_sent_once),
 		TEST(test_nobody_there),
 		TEST(test_download_is_resumed),
