@@ -211,7 +211,7 @@ chroma_start s-live "$(cat s-live/port)" || fail "no server"
 # --- we are: of a restore the doctor says how to remove what is left, of a rollback what is where
 killed()
 {
-	expect 137 Killed bash -c '"$@" -q & echo $! >killed; wait $!' - bakfs --config proxy.conf "$@"
+	expect 137 Killed bash -c '(echo $BASHPID >killed; exec "$@" -q) & wait $!' - bakfs --config proxy.conf "$@"
 }
 behind "POST,/add,2,kill:$work/killed"
 killed restore live@latest --yes
