@@ -148,9 +148,11 @@ static bool is_unchanged(struct replica *r)
 {
 	struct bak_redis_keyspace now;
 	struct bak_error ignored = BAK_ERROR_INIT;
+	struct bak_redis *redis = r->restore->redis;
 	bool same;
 
-	if (bak_redis_keyspace(r->restore->redis->conn, &now, &ignored) < 0)
+	if (bak_redis_need(redis, &ignored) < 0 ||
+	    bak_redis_keyspace(redis->conn, &now, &ignored) < 0)
 		return false;
 	same = now.n <= r->restore->before.n;
 	for (size_t i = 0; i < r->restore->before.n; i++) {

@@ -164,7 +164,7 @@ static int restore_all(struct bak_redis_restore *r, struct bak_error *err)
 				     why);
 	}
 	bak_store_log(r->redis->env, "restored with commands: %s", why);
-	return bak_redis_exchange(r, err);
+	return bak_redis_need(r->redis, err) < 0 ? -1 : bak_redis_exchange(r, err);
 }
 
 static int restore_some(struct bak_redis_restore *r, struct bak_error *err)

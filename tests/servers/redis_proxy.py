@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Stands between a client and a server, and lets so many bytes of a client through and no more:
-SOCKET SERVER BYTES. Serves until it is killed; when a client ends, so does its connection."""
+SOCKET SERVER BYTES [WORD]. Serves until it is killed, or is gone when a client says WORD; when a
+client ends, so does its connection."""
 import os
 import select
 import socket
 import sys
 
 path, server, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
+last = sys.argv[4].encode() if len(sys.argv) > 4 else None
 
 
 def serve(client):
@@ -24,6 +26,8 @@ def serve(client):
                 if not data:
                     return
                 if source is client:
+                    if last and last in data:
+                        sys.exit()
                     left -= len(data)
                 (other if source is client else client).sendall(data)
 

@@ -165,12 +165,28 @@ expect 1 'replica that lost its primary' bakfs backup one-way
 is "$(redis s-live info replication | grep -c role:slave)" 1
 redis s-live replicaof no one >/dev/null
 
+# --- it is not reached any more when it shall copy from us
+sed "s:$work/s-live/sock:$work/between:" bakfs.conf >between.conf
+between() # BYTES [WORD]
+{
+	rm -f between
+	python3 "$TESTS/servers/redis_proxy.py" "$work/between" "$work/s-live/sock" "$@" &
+	proxy=$!
+	while [ ! -S between ]; do kill -0 $proxy || fail "no proxy"; done
+}
+settings >settings
+between 1000000 REPLICAOF
+expect 1 'live: .*between: (no server listens|the server closed)' \
+	bakfs --config between.conf restore live@latest --yes --no-safety
+grep -q "settings were not put back (the next backup" out err || fail "$(cat out err)"
+wait $proxy
+expect 0 'snapshot' bakfs backup live
+settings | diff settings - || fail "settings"
+same
+
 # --- we are killed while keys are put beside the old ones: those are found and removed. What stands
 # between lets only the first of them through
-python3 "$TESTS/servers/redis_proxy.py" "$work/between" "$work/s-live/sock" 20000 &
-proxy=$!
-while [ ! -S between ]; do kill -0 $proxy || fail "no proxy"; done
-sed "s:$work/s-live/sock:$work/between:" bakfs.conf >between.conf
+between 20000
 bakfs --config between.conf restore commands@latest --yes --no-safety >out 2>err </dev/null &
 restore=$!
 while [ "$(redis s-live -n 15 dbsize)" = 0 ] || [ "$(redis s-live -n 15 randomkey)" = bakfs-restore ]; do
