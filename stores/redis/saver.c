@@ -93,19 +93,22 @@ static json_t *db_json(const struct bak_rdb_db *db)
 }
 
 /* Several files of a cluster have each a part of database 0. */
-static void add_counts(json_t *counts, const struct bak_rdb_stats *stats)
+static int add_counts(json_t *counts, const struct bak_rdb_stats *stats)
 {
+	int rc = 0;
+
 	for (size_t i = 0; i < stats->n_dbs; i++) {
 		char name[40];
 
 		snprintf(name, sizeof name, "db%" PRIu64 " keys", stats->dbs[i].number);
 		json_int_t before = json_integer_value(json_object_get(counts, name));
-		json_object_set_new(counts, name,
-				    json_integer(before + (json_int_t)stats->dbs[i].keys));
+		rc |= json_object_set_new(counts, name,
+					  json_integer(before + (json_int_t)stats->dbs[i].keys));
 	}
 	if (stats->functions)
-		json_object_set_new(counts, "functions",
-				    json_integer((json_int_t)stats->functions));
+		rc |= json_object_set_new(counts, "functions",
+					  json_integer((json_int_t)stats->functions));
+	return rc;
 }
 
 /* What a file says of itself. */
@@ -143,12 +146,13 @@ static int note_choice(const struct bak_redis_saver *saver, json_t *facts, struc
 {
 	json_t *numbers = json_array();
 	const char *number;
+	int rc = 0;
 
-	for (size_t i = 0;
-	     numbers && (number = bak_store_get_item(saver->redis->conf, "databases", i)); i++)
-		json_array_append_new(numbers,
-				      json_integer((json_int_t)strtoull(number, NULL, 10)));
-	return json_object_set_new(facts, "databases", numbers) < 0 ? bak_error_nomem(err) : 0;
+	for (size_t i = 0; (number = bak_store_get_item(saver->redis->conf, "databases", i)); i++)
+		rc |= json_array_append_new(numbers,
+					    json_integer((json_int_t)strtoull(number, NULL, 10)));
+	rc |= json_object_set_new(facts, "databases", numbers);
+	return rc ? bak_error_nomem(err) : 0;
 }
 
 int bak_redis_saver_note(const struct bak_redis_saver *saver, json_t *facts, const char *name,
@@ -170,7 +174,7 @@ int bak_redis_saver_note(const struct bak_redis_saver *saver, json_t *facts, con
 			       "%s: RDB version %u has records that bakfs does not know: saved "
 			       "whole, its checksum is right, but its keys are not counted",
 			       name, stats->version);
-	else
-		add_counts(counts, stats);
+	else if (add_counts(counts, stats) < 0)
+		return bak_error_nomem(err);
 	return saver->filter ? note_choice(saver, facts, err) : 0;
 }
