@@ -3,19 +3,8 @@
 # happened.
 set -eu
 . "$TESTS/lib/cli.sh"
-server=$TESTS/servers/postgresql.sh
-"$server" bin >/dev/null || skip "no PostgreSQL server is installed (package postgresql)"
-PATH=$("$server" bin):$PATH
-"$server" start "$work/pg"
-stop_all()
-{
-	local dir
-	for dir in "$work"/pg*; do "$server" stop "$dir" immediate 2>/dev/null || true; done
-	umount "$work/pg-full/data/base" "$work/small" 2>/dev/null || true
-	cleanup
-}
-trap stop_all EXIT
-export PGHOST=$work/pg PGUSER=postgres
+. "$TESTS/servers/postgresql_here.sh"
+trap 'end_postgresql; umount "$work/pg-full/data/base" "$work/small" 2>/dev/null || true; cleanup' EXIT
 pg="host=$work/pg user=postgres"
 psql -q <<-'END'
 	CREATE ROLE guarded LOGIN PASSWORD 'open sesame';

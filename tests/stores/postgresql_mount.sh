@@ -2,14 +2,8 @@
 # A PostgreSQL server through the mount: what its tools read there, and the ways back by /restore.
 set -eu
 . "$TESTS/fs/lib.sh"
-server=$TESTS/servers/postgresql.sh
-"$server" bin >/dev/null || skip "no PostgreSQL server is installed (package postgresql)"
-PATH=$("$server" bin):$PATH
-"$server" start "$work/pg"
-trap '"$server" stop "$work/pg" immediate; cleanup' EXIT
-export PGHOST=$work/pg PGUSER=postgres
-createdb shop
-psql -q -f "$TESTS/stores/postgresql_shapes.sql" shop
+. "$TESTS/servers/postgresql_here.sh"
+make_shop
 setup_repository <<-END
 	[store shop]
 	type = postgresql

@@ -3,14 +3,8 @@
 # beside what is live, one table or schema; and what a rollback then undoes.
 set -eu
 . "$TESTS/lib/cli.sh"
-server=$TESTS/servers/postgresql.sh
-"$server" bin >/dev/null || skip "no PostgreSQL server is installed (package postgresql)"
-PATH=$("$server" bin):$PATH
-"$server" start "$work/pg"
-trap '"$server" stop "$work/pg" immediate; cleanup' EXIT
-export PGHOST=$work/pg PGUSER=postgres
-createdb shop
-psql -q -f "$TESTS/stores/postgresql_shapes.sql" shop
+. "$TESTS/servers/postgresql_here.sh"
+make_shop
 createdb -T shop second
 psql -qc "UPDATE sales.customers SET name = 'second'" second
 setup_repository <<-END
