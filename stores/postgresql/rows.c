@@ -3,7 +3,7 @@
  * grants, triggers, keys of other tables. All of it in the caller's transaction.
  *
  * Foreign keys from and to them are dropped first and made again behind it, as they were, which
- * checks every row; triggers of users do not fire meanwhile.
+ * checks every row; triggers and rules of users do nothing meanwhile.
  */
 #include "stores/postgresql/postgresql.h"
 
@@ -105,11 +105,15 @@ static const char keys_sql[] = RELATIONS
 	"pg_get_constraintdef(k.oid)) || coalesce(format('; COMMENT ON CONSTRAINT %I ON %s IS %L', "
 	"k.conname, k.conrelid::regclass, obj_description(k.oid, 'pg_constraint')), '') "
 	"FROM pg_constraint k JOIN key USING (oid) WHERE k.conparentid = 0 ORDER BY k.oid";
-static const char triggers_sql[] = RELATIONS
+static const char acts_sql[] = RELATIONS
 	" SELECT format('ALTER TABLE ONLY %s DISABLE TRIGGER %I', tgrelid::regclass, tgname), "
 	"format('ALTER TABLE ONLY %s ENABLE %sTRIGGER %I', tgrelid::regclass, CASE tgenabled WHEN "
 	"'R' THEN 'REPLICA ' WHEN 'A' THEN 'ALWAYS ' ELSE '' END, tgname) FROM pg_trigger WHERE "
-	"tgrelid IN (SELECT oid FROM rel) AND NOT tgisinternal AND tgenabled <> 'D'";
+	"tgrelid IN (SELECT oid FROM rel) AND NOT tgisinternal AND tgenabled <> 'D' UNION ALL "
+	"SELECT format('ALTER TABLE ONLY %s DISABLE RULE %I', ev_class::regclass, rulename), "
+	"format('ALTER TABLE ONLY %s ENABLE %sRULE %I', ev_class::regclass, CASE ev_enabled WHEN "
+	"'R' THEN 'REPLICA ' WHEN 'A' THEN 'ALWAYS ' ELSE '' END, rulename) FROM pg_rewrite WHERE "
+	"ev_class IN (SELECT oid FROM rel) AND ev_enabled <> 'D'";
 
 /* Each row of the query is a statement to be obeyed now, and one for later. */
 static int obey(const struct bak_store_env *env, PGconn *conn, const char *sql, const char *list,
@@ -139,7 +143,7 @@ int bak_pg_rows_begin(const struct bak_store_env *env, PGconn *conn,
 			return bak_error_wrap(err, "%s", tables->v[i].sql);
 	}
 	if (add_oids(tables, &list, err) < 0 ||
-	    obey(env, conn, triggers_sql, (char *)list.p, later, err) < 0)
+	    obey(env, conn, acts_sql, (char *)list.p, later, err) < 0)
 		return -1;
 	return obey(env, conn, keys_sql, (char *)list.p, later, err);
 }
@@ -231,15 +235,18 @@ int bak_pg_rows_exchange(const struct bak_store_env *env, PGconn *conn,
 
 /* --- their sequences --- */
 
-/* One that lies behind its column's values is set forth; by ALTER, which a rollback undoes. */
+/* One whose next value lies behind its column's values is set forth; by ALTER, which a rollback
+ * undoes. Where a row has the greatest value that there can be, nothing lies before it. */
 int bak_pg_rows_sequences(const struct bak_store_env *env, PGconn *conn,
 			  const struct bak_pg_tables *tables, struct bak_error *err)
 {
 	static const char sql[] =
 		"SELECT format('SELECT format(''ALTER SEQUENCE %%s RESTART WITH %%s'', "
-		"%L::regclass, "
-		"max(t.%I) + 1) FROM %s t HAVING max(t.%I) > (SELECT last_value FROM %s)', "
-		"d.objid::regclass, a.attname, a.attrelid::regclass, a.attname, d.objid::regclass) "
+		"%1$L::regclass, max(t.%2$I)::bigint + 1) FROM %3$s t HAVING max(t.%2$I) < %4$s "
+		"AND "
+		"max(t.%2$I) >= (SELECT last_value::numeric + is_called::int FROM %1$s)', "
+		"d.objid::regclass, a.attname, a.attrelid::regclass, least(s.seqmax, CASE "
+		"a.atttypid WHEN 21 THEN 32767 WHEN 23 THEN 2147483647 ELSE s.seqmax END)) "
 		"FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.objid AND s.seqincrement > "
 		"0 "
 		"AND NOT s.seqcycle JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = "

@@ -146,16 +146,23 @@ is "$(sql "SELECT to_regclass('sales.orders') IS NULL, to_regclass('$(kept_schem
 expect 0 . bakfs rollback shop --yes
 drop_kept
 same shop
-sql "CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY, n int); INSERT INTO counted (n) SELECT 1 FROM generate_series(1, 7)"
+sql "CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY, n int); INSERT INTO counted (n) SELECT 1 FROM generate_series(1, 7);
+	CREATE TABLE single (LIKE counted INCLUDING ALL); INSERT INTO single (n) VALUES (1);
+	CREATE TABLE last (LIKE counted INCLUDING ALL); INSERT INTO last OVERRIDING SYSTEM VALUE VALUES (2147483647, 1)"
 expect 0 . bakfs backup shop
-sql 'TRUNCATE counted RESTART IDENTITY'
-part 0 . --table counted
-sql 'INSERT INTO counted (n) VALUES (2)'
+sql 'TRUNCATE counted, single, last RESTART IDENTITY; CREATE RULE nothing AS ON INSERT TO counted DO INSTEAD NOTHING'
+part 0 . --table counted --table single --table last
+expect 0 . bakfs rollback shop --yes
+is "$(sql 'SELECT count(*) FROM counted')" 0
+expect 0 . bakfs rollback shop --yes
+sql 'DROP RULE nothing ON counted; INSERT INTO counted (n) VALUES (2); INSERT INTO single (n) VALUES (2); INSERT INTO last (n) VALUES (2)'
 is "$(sql 'SELECT max(id), count(DISTINCT id) FROM counted')" '8|8'
+is "$(sql 'SELECT max(id), count(DISTINCT id) FROM single')" '2|2'
+is "$(sql 'SELECT min(id), count(DISTINCT id) FROM last')" '1|2'
 
 # Beside: tables with keys, indexes and partitions, in a schema of their own; the rest untouched.
 drop_kept
-sql 'DELETE FROM sales.orders; DELETE FROM sales.customers; DROP TABLE counted'
+sql 'DELETE FROM sales.orders; DELETE FROM sales.customers; DROP TABLE counted, single, last'
 look shop >before
 part 0 . --schema sales --table counted --to-schema 'a side'
 ! grep -q rollback out err || fail "a rollback is promised of what changed nothing"
