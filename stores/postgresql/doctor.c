@@ -98,20 +98,6 @@ static void check_clock(struct bak_pg *pg, const struct bak_checkup *checkup)
 				 off < 0 ? "behind" : "before");
 }
 
-static void check_kept(struct bak_pg *pg, const struct bak_checkup *checkup)
-{
-	static const char sql[] = "SELECT count(*) || ' databases kept by restores take ' || "
-				  "pg_size_pretty(sum(pg_database_size(oid))) FROM pg_database "
-				  "WHERE NOT datallowconn "
-				  "AND datname ~ '_before_[0-9]{8}T[0-9]{6}Z$' HAVING count(*) > 0";
-	BAK_AUTO(bak_free_ptr) char *text = ask(pg, pg->main, sql);
-
-	if (text)
-		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE,
-				 "drop those called ..._before_... that no rollback needs any more",
-				 "%s", text);
-}
-
 static void check_room(struct bak_pg *pg, const struct bak_checkup *checkup)
 {
 	BAK_AUTO(bak_free_ptr) char *dir = NULL;
@@ -180,7 +166,7 @@ int bak_pg_doctor(struct bak_pg *pg, const struct bak_checkup *checkup, struct b
 	check_tool(pg, checkup, "pg_restore");
 	check_rights(pg, checkup);
 	check_clock(pg, checkup);
-	check_kept(pg, checkup);
+	bak_pg_tell_kept(pg, checkup);
 	check_room(pg, checkup);
 	return 0;
 }

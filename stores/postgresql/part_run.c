@@ -397,6 +397,8 @@ int bak_pg_part_run(struct bak_pg_part *p, json_t *state, struct bak_error *err)
 	/* without it the server ends the transaction with the connection, and changes nothing */
 	if (rc == 0)
 		tell(p, list);
+	if (rc == 0 && !p->to_schema)
+		bak_pg_drop_kept_schemas(p->pg, p->conn);
 	json_decref(list);
 	return rc;
 }

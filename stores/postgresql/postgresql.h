@@ -3,8 +3,8 @@
  * (conn.c), PostgreSQL's own programs (tools.c), which databases and tables (select.c),
  * what is counted and kept in the manifest (facts.c), backing up (backup.c), restoring
  * (restore.c, load.c, new.c, roles.c, swap.c; of a part: part.c, part_run.c, toc.c, rows.c,
- * copy.c, side.c), dumps from outside (import.c), the whole
- * server (physical.c), what is wrong (doctor.c). The driver itself is postgresql.c.
+ * copy.c, side.c), what restores kept (kept.c), dumps from outside (import.c), the whole server
+ * (physical.c), what is wrong (doctor.c). The driver itself is postgresql.c.
  */
 #ifndef BAK_STORES_POSTGRESQL_H
 #define BAK_STORES_POSTGRESQL_H
@@ -254,8 +254,6 @@ int bak_pg_move_name(PGconn *conn, const char *to, const char **at, struct bak_b
 
 /* --- part.c, side.c: tables and schemas --- */
 
-/* Rows that a restore replaced stay in a schema called so, a stamp behind it. */
-#define BAK_PG_KEPT "bakfs_before_"
 /* What `bakfs restore --table ... --schema ... [--to-schema NAME]` asks for. */
 bool bak_pg_is_part(const struct bak_restore_from *from);
 int bak_pg_restore_part(struct bak_pg *pg, const struct bak_restore_from *from, json_t *state,
@@ -267,6 +265,16 @@ int bak_pg_rollback_part(struct bak_pg *pg, const json_t *state, struct bak_erro
  * terminated. 1, 0 it is not of a kind that can be moved so, -1. */
 int bak_pg_moved(PGconn *conn, const struct bak_pg_entry *entry, const char *to,
 		 struct bak_buf *out, struct bak_error *err);
+
+/* --- kept.c --- */
+
+/* Rows that a restore replaced stay in a schema called so, a stamp in small letters behind it. */
+#define BAK_PG_KEPT "bakfs_before_"
+/* Of what restores kept, what the option keep_old says is old: databases like `kept`, which this one
+ * kept, and schemas in the database that conn sees. What cannot be dropped is warned of. */
+void bak_pg_drop_kept_databases(struct bak_pg *pg, PGconn *admin, const char *kept);
+void bak_pg_drop_kept_schemas(struct bak_pg *pg, PGconn *conn);
+void bak_pg_tell_kept(struct bak_pg *pg, const struct bak_checkup *checkup);
 
 /* --- restore.c --- */
 

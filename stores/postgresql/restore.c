@@ -402,46 +402,6 @@ static int note_state(struct restore *r, json_t *state, struct bak_error *err)
 	return rc ? bak_error_nomem(err) : 0;
 }
 
-/* What restores of the same database kept before the stamp `since`. */
-static void drop_kept(struct restore *r, const struct target *t, const char *since)
-{
-	static const char sql[] =
-		"SELECT datname FROM pg_database WHERE NOT datallowconn AND left(datname, -16) = "
-		"$1 "
-		"AND datname ~ '_before_[0-9]{8}T[0-9]{6}Z$' AND right(datname, 16) < $2";
-	char prefix[BAK_PG_NAME_MAX + 1];
-	const char *params[] = {prefix, since};
-	struct bak_error why = BAK_ERROR_INIT;
-
-	snprintf(prefix, sizeof prefix, "%.*s", (int)(strlen(t->kept) - BAK_STAMP_LEN), t->kept);
-	BAK_AUTO(bak_pg_clear)
-	PGresult *result = bak_pg_query_params(NULL, r->admin, sql, params, 2, &why);
-	if (!result)
-		bak_store_warn(r->pg->env, "keep_old: %s", why.msg);
-	for (int i = 0; i < PQntuples(result); i++) {
-		const char *name = PQgetvalue(result, i, 0);
-		BAK_AUTO(bak_pg_free) char *quoted = bak_pg_ident(r->admin, name);
-
-		if (quoted && bak_pg_exec(NULL, r->admin, &why, "DROP DATABASE %s", quoted) == 0)
-			bak_store_log(r->pg->env, "dropped %s, as keep_old says", name);
-		else
-			bak_store_warn(r->pg->env, "%s could not be dropped: %s", name, why.msg);
-	}
-}
-
-static void drop_all_kept(struct restore *r)
-{
-	uint64_t keep_s = bak_store_get_duration_ms(r->pg->conf, "keep_old") / 1000;
-	int64_t now = time(NULL);
-	char since[BAK_STAMP_LEN + 1];
-
-	if (!bak_store_get(r->pg->conf, "keep_old") || keep_s > (uint64_t)now)
-		return;
-	bak_stamp_format(now - (int64_t)keep_s, since);
-	for (size_t i = 0; i < r->n; i++)
-		drop_kept(r, &r->targets[i], since);
-}
-
 static int put_in_place(struct restore *r, json_t *state, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) struct bak_pg_swap *swaps = calloc(r->n, sizeof *swaps);
@@ -481,7 +441,8 @@ static int put_in_place(struct restore *r, json_t *state, struct bak_error *err)
 		else
 			bak_store_log(r->pg->env, "%s is restored", t->name);
 	}
-	drop_all_kept(r);
+	for (size_t i = 0; i < r->n; i++)
+		bak_pg_drop_kept_databases(r->pg, r->admin, r->targets[i].kept);
 	return 0;
 }
 

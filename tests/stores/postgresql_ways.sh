@@ -160,6 +160,24 @@ is "$(sql 'SELECT max(id), count(DISTINCT id) FROM counted')" '8|8'
 is "$(sql 'SELECT max(id), count(DISTINCT id) FROM single')" '2|2'
 is "$(sql 'SELECT min(id), count(DISTINCT id) FROM last')" '1|2'
 
+# What was kept is told of, and dropped when it is old enough; but nothing that others use with it.
+sql "ALTER SCHEMA $(kept_schema) RENAME TO bakfs_before_20200101t000000z"
+sql 'CREATE SCHEMA bakfs_before_20200102t000000z; CREATE TABLE bakfs_before_20200102t000000z.t ();
+	CREATE VIEW seen AS SELECT FROM bakfs_before_20200102t000000z.t;
+	CREATE SCHEMA bakfs_before_mine; CREATE SCHEMA xbakfs_before_20200101t000000z'
+expect 3 'restores kept 2 schemas of [0-9]+ (bytes|kB) \(bakfs_before_20200101t000000z, bakfs_before_20200102t000000z\) in database shop$' \
+	bakfs doctor shop
+grep -Eq 'restores kept [0-9]+ databases of [0-9]+ .* \(second_before_' out err || fail "$(cat out err)"
+part 0 . --table single
+is "$(sql "SELECT count(*) FROM pg_namespace WHERE nspname ~ 'bakfs_before_'")" 5
+sed '0,/^uri/s/^uri/keep_old = 1d\n&/' bakfs.conf >keep.conf
+expect 3 'bakfs_before_20200102t000000z could not be dropped: .*other objects depend on it' \
+	bakfs --config keep.conf restore shop@latest --yes --table single
+is "$(sql "SELECT count(*) FROM pg_namespace WHERE nspname ~ 'bakfs_before_'"),$(sql "SELECT count(*) FROM seen")" 5,0
+is "$(sql "SELECT to_regnamespace('bakfs_before_20200101t000000z') IS NULL")" t
+sql 'DROP SCHEMA bakfs_before_20200102t000000z CASCADE; DROP SCHEMA bakfs_before_mine; DROP SCHEMA xbakfs_before_20200101t000000z' 2>/dev/null
+drop_kept
+
 # Beside: tables with keys, indexes and partitions, in a schema of their own; the rest untouched.
 drop_kept
 sql 'DELETE FROM sales.orders; DELETE FROM sales.customers; DROP TABLE counted, single, last'
