@@ -67,7 +67,7 @@ cat >ganesha.conf <<-END
 END
 v3="nfs://127.0.0.1$work/mnt?version=3"
 v4="nfs://127.0.0.1/backups?version=4"
-client=(python3 "$TESTS/fs/nfs_client.py")
+client=(timeout 120 python3 "$TESTS/fs/nfs_client.py")
 
 serve() # MOUNT OPTION...
 {

@@ -5,7 +5,7 @@ nfs_client.py compare URL FOLDER SOURCE    names, types, modes, owners, sizes, t
 nfs_client.py numbers URL FOLDER MOUNTED   inode numbers as the mounted filesystem has them, in stat
                                            and in the listing
 nfs_client.py hold URL FOLDER SOURCE       opens files, prints a line, waits for one, and then reads
-                                           them, and everything else, by the handles that it has
+                                           them by the handles that it has, and compares again
 
 Knows nothing of bakfs.
 """
@@ -136,7 +136,7 @@ def numbers(server, path, mounted):
             numbers(server, path + b"/" + name, there)
 
 
-def hold(server, path, source):
+def hold(server, path, source, url):
     held = []
     for name in os.listdir(os.path.join(source, b"names")):
         below = os.path.join(b"names", name)
@@ -144,6 +144,7 @@ def hold(server, path, source):
             held.append((below, server.open(path + b"/" + below)))
     print("holding", len(held), flush=True)
     sys.stdin.readline()
+    server = Server(url)  # libnfs does not always connect again by itself; the files are the old ones
     for below, opened in held:
         with open(os.path.join(source, below), "rb") as file:
             expected = file.read()
@@ -151,6 +152,9 @@ def hold(server, path, source):
     compare(server, path, source)
 
 
-command, url, folder, local = sys.argv[1:]
-{"compare": compare, "numbers": numbers, "hold": hold}[command](
-    Server(url), os.fsencode(folder), os.fsencode(local))
+command, url, *places = sys.argv[1:]
+folder, local = (os.fsencode(place) for place in places)
+if command == "hold":
+    hold(Server(url), folder, local, url)
+else:
+    {"compare": compare, "numbers": numbers}[command](Server(url), folder, local)
