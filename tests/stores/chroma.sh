@@ -76,8 +76,8 @@ bakfs show folder@latest --json >out
 [ "$(jq .snapshots[0].added out)" -lt 40000 ] || fail "$(cat out)"
 # Holes of an index are neither read nor filled.
 index=$(cd s-copy/data && ls -d */link_lists.bin | head -n 1)
-truncate -s 1G "s-copy/data/$index"
-printf end | dd of="s-copy/data/$index" bs=1 seek=512M conv=notrunc 2>/dev/null
+truncate -s 256M "s-copy/data/$index"
+printf end | dd of="s-copy/data/$index" bs=1 seek=128M conv=notrunc 2>/dev/null
 expect 0 'snapshot 4' bakfs backup copy
 bakfs restore copy@latest --to out-copy -q
 cmp "s-copy/data/$index" "out-copy/$index"
@@ -85,7 +85,7 @@ cmp "s-copy/data/$index" "out-copy/$index"
 if [ $EUID = 0 ] && mkdir mnt-small && mount -t tmpfs -o size=64m none mnt-small 2>/dev/null; then
 	sed "s|$work/s-copy/data|$work/mnt-small/data|" bakfs.conf >small.conf
 	expect 0 restored bakfs --config small.conf restore copy@latest --yes
-	is "$(stat -c %s "mnt-small/data/$index")" $((1 << 30))
+	is "$(stat -c %s "mnt-small/data/$index")" $((256 << 20))
 	umount mnt-small
 fi
 rm -r out-copy s-copy

@@ -37,6 +37,7 @@ ended()
 	local end=$((SECONDS + 120))
 	until [ "$(grep -Ec ' (done|failed: .*)$' "$1/log")" = "$2" ]; do
 		[ $SECONDS -lt $end ] || fail "job $2: $(cat "$1/status"; tail -5 "$1/log")"
+		read -rt 0.05 <> <(:) || :
 	done
 	grep -E ' (done|failed: .*)$' "$1/log" | tail -1 | grep -Eq "$3" || fail "$(tail -5 "$1/log")"
 }
