@@ -253,7 +253,7 @@ int bak_control_link(struct bak_control *c, fuse_req_t req, uint64_t ino, uint64
 	pthread_mutex_lock(&c->lock);
 	struct bak_spot spot = bak_control_spot(c, ino);
 	int no = bak_control_dir_of(c, req, parent, &dir);
-	if (!no && spot.kind != BAK_SPOT_NODE)
+	if (!no && (spot.kind != BAK_SPOT_NODE || S_ISDIR(spot.node->mode)))
 		no = EPERM;
 	if (!no && bak_control_child(&dir, name))
 		no = EEXIST;
@@ -434,10 +434,14 @@ static int rename_item(struct bak_control *c, struct bak_control_dir *from, cons
 	return no;
 }
 
-/* Within one upload. */
+/* Within one upload. No kernel of ours moves a folder into itself, but then it would have no end. */
 static int move_in(struct bak_control *c, struct bak_control_dir *from, const char *name,
 		   struct bak_control_dir *to, const char *new_name)
 {
+	const struct bak_unode *node = bak_control_child(from, name);
+	for (const struct bak_unode *dir = to->node; dir; dir = dir->parent)
+		if (dir == node)
+			return EINVAL;
 	int no = bak_item_change_in(&from->node->item->rules).no;
 	return no ? no : move_name(c, from, name, to, new_name);
 }

@@ -362,9 +362,37 @@ static void test_noise(void **state)
 	free(n);
 }
 
+/* A folder in itself has no end: neither a link nor a new name brings it there. */
+static void test_folder_in_itself(void **state)
+{
+	struct kernel *k = calloc(1, sizeof *k);
+	struct fuse_mkdir_in mkdir = {.mode = 0700};
+	uint64_t room, inos[3], ino;
+	(void)state;
+	kernel_start(k, 0);
+	room = kernel_path(k, "restore/app");
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(kernel_name(k, FUSE_MKDIR, i ? inos[i - 1] : room, &mkdir,
+					     sizeof mkdir, "a", &inos[i]),
+				 0);
+	for (size_t i = 1; i < 3; i++) {
+		struct fuse_rename2_in to = {.newdir = inos[i]};
+		assert_int_equal(kernel_ask(k, FUSE_RENAME2, inos[0],
+					    (struct piece){&to, sizeof to}, (struct piece){"a", 2},
+					    (struct piece){"b", 2}),
+				 EINVAL);
+		struct fuse_link_in link = {.oldnodeid = inos[1]};
+		assert_int_equal(kernel_name(k, FUSE_LINK, inos[i], &link, sizeof link, "b", &ino),
+				 EPERM);
+	}
+	kernel_stop(k);
+	free(k);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_folder_in_itself),
 		cmocka_unit_test(test_noise),
 	};
 	if (argc > 1)
