@@ -34,6 +34,7 @@ fds=$(opened) kib=$(memory)
 "$READERS" -s -r 3 -n "$reads" src mnt/latest/src
 [ "$(opened)" -le "$fds" ] || fail "from $fds descriptors to $(opened)"
 [ "$(memory)" -le $((kib * 5 / 4 + 20000)) ] || fail "from $kib KiB to $(memory)"
+echo "descriptors: $fds, then $(opened); KiB: $kib, then $(memory)"
 # While they read, damage comes: right bytes or an error where it is, right bytes elsewhere.
 "${covered[@]}" --plan repo key 1 4 7 >damage
 [ -s damage ] || fail "nothing to damage"
