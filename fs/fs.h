@@ -55,9 +55,9 @@ struct bak_fs {
 	atomic_uint_fast64_t damage_seen[8192]; /* hashes of lines that were logged */
 };
 
-/* mount.c: all that answers requests, without a connection to the kernel. fs is zero but for
+/* mount.c: all that answers requests, without a connection to the kernel. fs is zero but for conf and
  * mount_point; also to be released when it fails. */
-int bak_fs_init(struct bak_fs *fs, const struct bak_mount_conf *conf, struct bak_error *err);
+int bak_fs_init(struct bak_fs *fs, struct bak_error *err);
 void bak_fs_release(struct bak_fs *fs);
 /* One line for the log. */
 void bak_fs_log(struct bak_fs *fs, int priority, const char *fmt, ...)

@@ -109,10 +109,10 @@ static void raise_read_ahead(const struct bak_fs *fs)
 
 /* --- state --- */
 
-int bak_fs_init(struct bak_fs *fs, const struct bak_mount_conf *conf, struct bak_error *err)
+int bak_fs_init(struct bak_fs *fs, struct bak_error *err)
 {
+	const struct bak_mount_conf *conf = fs->conf;
 	struct bak_catalog *cat;
-	fs->conf = conf;
 	fs->repo = conf->repo;
 	fs->source = bak_repo_source(conf->repo);
 	fs->uid = getuid();
@@ -207,11 +207,12 @@ int bak_mount_run(const struct bak_mount_conf *conf, struct bak_error *err)
 	BAK_AUTO(bak_free_ptr) struct bak_fs *fs = calloc(1, sizeof *fs);
 	if (!point || !fs)
 		return bak_error_nomem(err);
+	fs->conf = conf;
 	fs->mount_point = point;
 	struct bak_ending *ending;
 	if (bak_ending_new(fs, &ending, err) < 0)
 		return -1;
-	int rc = bak_fs_init(fs, conf, err);
+	int rc = bak_fs_init(fs, err);
 	if (rc == 0)
 		rc = mount_and_serve(fs, ending, err);
 	bak_fs_release(fs);

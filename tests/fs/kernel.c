@@ -220,8 +220,8 @@ void kernel_start(struct kernel *k, size_t prefetch)
 					  .umask = -1,
 					  .restore_gid = -1,
 					  .restore_queue = 4};
-	k->fs = (struct bak_fs){.mount_point = k->conf.mount_point};
-	bak_must(bak_fs_init(&k->fs, &k->conf, &err), &err);
+	k->fs = (struct bak_fs){.conf = &k->conf, .mount_point = k->conf.mount_point};
+	bak_must(bak_fs_init(&k->fs, &err), &err);
 	open_session(k);
 }
 
