@@ -59,6 +59,19 @@ struct bak_writer *bak_fixture_writer(struct bak_fixture *fx, const struct bak_s
 	return w;
 }
 
+struct bak_snapshot bak_fixture_snapshot(const struct bak_writer_result *result)
+{
+	struct bak_snapshot s = {.number = 1,
+				 .root = result->root,
+				 .links = result->links,
+				 .link_bytes = result->link_bytes,
+				 .next_link = result->next_link,
+				 .link_table = result->link_table};
+	s.root.xattrs = NULL;
+	s.root.xattrs_len = 0;
+	return s;
+}
+
 void bak_fixture_finish(struct bak_fixture *fx, struct bak_writer *w, struct bak_snapshot *out,
 			uint64_t *added, uint64_t *new_bytes)
 {
@@ -66,14 +79,7 @@ void bak_fixture_finish(struct bak_fixture *fx, struct bak_writer *w, struct bak
 	struct bak_writer_result result;
 	(void)fx;
 	must(bak_writer_finish(w, &result, &err), &err);
-	*out = (struct bak_snapshot){.number = 1,
-				     .root = result.root,
-				     .links = result.links,
-				     .link_bytes = result.link_bytes,
-				     .next_link = result.next_link,
-				     .link_table = result.link_table};
-	out->root.xattrs = NULL;
-	out->root.xattrs_len = 0;
+	*out = bak_fixture_snapshot(&result);
 	if (added)
 		*added = result.added;
 	if (new_bytes)

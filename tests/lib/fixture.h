@@ -25,6 +25,8 @@ struct bak_writer *bak_fixture_writer(struct bak_fixture *fx, const struct bak_s
  * nothing. added, new_bytes may be NULL. */
 void bak_fixture_finish(struct bak_fixture *fx, struct bak_writer *w, struct bak_snapshot *out,
 			uint64_t *added, uint64_t *new_bytes);
+/* What bak_fixture_finish makes of a writer's result. */
+struct bak_snapshot bak_fixture_snapshot(const struct bak_writer_result *result);
 
 /* Reproducible bytes. */
 void bak_fill_random(uint8_t *p, size_t len, uint64_t seed);

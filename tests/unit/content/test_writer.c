@@ -370,6 +370,59 @@ static void test_many_extents(void **state)
 	bak_fixture_close(&fx);
 }
 
+static int write_text(struct bak_writer *w, const uint8_t *p, size_t len,
+		      struct bak_writer_result *out, struct bak_error *err)
+{
+	struct bak_source_inode in = bak_test_inode(BAK_TYPE_FILE, 5, len);
+	if (bak_writer_file(w, "text", &in, BAK_HINT_NONE, err) < 0)
+		return -1;
+	for (size_t at = 0; at < len; at += 100000)
+		if (bak_writer_data(w, p + at, len - at < 100000 ? len - at : 100000, err) < 0)
+			return -1;
+	return bak_writer_file_end(w, NULL, err) < 0 ? -1 : bak_writer_finish(w, out, err);
+}
+
+/* Spans are stored by a thread of their own. What fails there is told here, and what only fails to
+ * be found is stored anew. */
+static void test_a_disk_that_fails(void **state)
+{
+	enum { LEN = 3000000 };
+	uint8_t *text = malloc(LEN);
+	unsigned failed = 0, served = 0;
+	(void)state;
+	for (uint64_t n = 1, calls = n; calls >= n; n++) {
+		struct bak_error err = BAK_ERROR_INIT;
+		struct bak_fixture fx;
+		struct bak_snapshot s;
+		struct bak_writer_result result;
+		bak_fixture_open(&fx);
+		fx.chunk.span = 131072;
+		bak_fill_text(text, LEN, 1);
+		struct bak_writer *w = bak_fixture_writer(&fx, NULL);
+		bak_test_file(w, "text", 5, text, LEN);
+		bak_fixture_finish(&fx, w, &s, NULL, NULL);
+		for (size_t at = 0; at < LEN; at += 30000)
+			text[at] ^= 1;
+		w = bak_fixture_writer(&fx, &s);
+		bak_backend_fault_arm(fx.backend, n, n % 2);
+		int rc = write_text(w, text, LEN, &result, &err);
+		calls = bak_backend_fault_calls(fx.backend);
+		bak_backend_fault_arm(fx.backend, 0, false);
+		bak_writer_free(w);
+		if (rc < 0) {
+			assert_non_null(strstr(err.msg, "injected failure"));
+			failed++;
+		} else {
+			s = bak_fixture_snapshot(&result);
+			expect_file(&fx, &s, "text", text, LEN);
+			served += calls >= n;
+		}
+		bak_fixture_close(&fx);
+	}
+	assert_true(failed && served);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +433,7 @@ int main(void)
 		cmocka_unit_test(test_unchanged_tree_adds_nothing),
 		cmocka_unit_test(test_hard_links),
 		cmocka_unit_test(test_many_extents),
+		cmocka_unit_test(test_a_disk_that_fails),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
