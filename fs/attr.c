@@ -52,23 +52,26 @@ static void cache_put(struct bak_attr_cache *cache, uint64_t ino, uint64_t value
 	atomic_store_explicit(&cache->slots[at].value, value, memory_order_relaxed);
 }
 
-static uint64_t count_subdirs(struct bak_fs *fs, const struct bak_tree *tree, uint64_t ino,
-			      const struct bak_inode *inode)
+/* A folder's link count: two, and one for each folder in it. Where that cannot be found out 1, as
+ * file systems say that do not count: 2 would tell programs that there is none to go into, and the
+ * kernel keeps the answer when the disk is long back. */
+static nlink_t folder_links(struct bak_fs *fs, const struct bak_tree *tree, uint64_t ino,
+			    const struct bak_inode *inode)
 {
 	/* Nothing but files anywhere below: the usual leaf, told by its totals. */
 	if (inode->totals.entries == inode->totals.files)
-		return 0;
+		return 2;
 	uint64_t n;
 	/* The views' numbers of a folder differ in one field; the count is the same. */
 	struct bak_ino at = bak_ino_parse(ino);
 	uint64_t key = bak_ino_tree(BAK_VIEW_BY_DATE, at.number, at.n);
 	if (cache_get(fs->attrs, key, &n))
-		return n;
+		return 2 + n;
 	struct bak_error err = BAK_ERROR_INIT;
 	if (bak_folder_subdirs(tree, &inode->dir, &n, &err) < 0)
-		return 0;
+		return 1;
 	cache_put(fs->attrs, key, n);
-	return n;
+	return 2 + n;
 }
 
 static uint64_t count_allocated(struct bak_fs *fs, uint64_t ino, const struct bak_inode *inode)
@@ -133,7 +136,7 @@ void bak_attr_found(struct bak_fs *fs, const struct bak_tree *tree, uint64_t ino
 		break;
 	case BAK_TYPE_DIR:
 		st->st_size = FOLDER_SIZE;
-		st->st_nlink = 2 + count_subdirs(fs, tree, ino, inode);
+		st->st_nlink = folder_links(fs, tree, ino, inode);
 		break;
 	case BAK_TYPE_SYMLINK:
 		st->st_size = (off_t)inode->target_len;

@@ -80,7 +80,8 @@ void bak_place_close(struct bak_place *place);
 int bak_attr_cache_new(struct bak_attr_cache **out, struct bak_error *err);
 void bak_attr_cache_free(struct bak_attr_cache *cache);
 /* The stat of an entry of a snapshot. What needs a look into damaged objects (a folder's link
- * count, a sparse file's blocks) is guessed then: the damage shows where the bytes are read. */
+ * count, a sparse file's blocks) is then 1, and the file's size: the damage shows where the bytes
+ * are read. */
 void bak_attr_found(struct bak_fs *fs, const struct bak_tree *tree, uint64_t ino,
 		    const struct bak_found *found, struct stat *out);
 /* Of something of our own making. */
