@@ -113,8 +113,8 @@ static int write_all(int fd, const uint8_t *p, size_t len)
 	return 0;
 }
 
-int bak_payload_spill(struct bak_payload_reader *r, const char *dir, int *out_fd,
-		      struct bak_error *err)
+int bak_payload_spill(struct bak_payload_reader *r, const char *dir, bak_payload_see *see,
+		      void *ctx, int *out_fd, struct bak_error *err)
 {
 	BAK_AUTO(bak_close_fd) int fd = open_nameless(dir, err);
 	const void *p;
@@ -125,6 +125,8 @@ int bak_payload_spill(struct bak_payload_reader *r, const char *dir, int *out_fd
 		rc = bak_store_check_cancelled(r->env, err);
 		if (rc == 0 && write_all(fd, p, len) < 0)
 			rc = bak_error_sys(err, errno, "a copy in %s", dir);
+		if (rc == 0 && see)
+			rc = see(ctx, p, len, err);
 	}
 	if (rc < 0)
 		return -1;

@@ -25,9 +25,10 @@ int bak_payload_give(void *ctx, const void **out_p, size_t *out_len, struct bak_
 /* Reads all of it and begins anew: a damaged file must not reach a store half-way. */
 int bak_payload_check(struct bak_payload_reader *reader, struct bak_error *err);
 /* All of it into a file of our own in dir, which has no name and goes with its descriptor. Room for
- * it is checked first. */
-int bak_payload_spill(struct bak_payload_reader *reader, const char *dir, int *out_fd,
-		      struct bak_error *err);
+ * it is checked first. see is shown each piece, and may be NULL. */
+typedef int bak_payload_see(void *ctx, const void *p, size_t len, struct bak_error *err);
+int bak_payload_spill(struct bak_payload_reader *reader, const char *dir, bak_payload_see *see,
+		      void *ctx, int *out_fd, struct bak_error *err);
 /* Bytes of all files of a snapshot without their holes. Slow: for when they do not fit otherwise. */
 int bak_payload_allocated(const struct bak_restore_from *from, uint64_t *out,
 			  struct bak_error *err);

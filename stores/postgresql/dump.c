@@ -237,6 +237,9 @@ static void take_int(struct bak_pg_archive *a, int64_t n, bak_pg_text_fn *text, 
 	case P_BLOCK_ID:
 		a->n_seen++;
 		a->ids_seen += mix(n);
+		a->id = n;
+		if (text)
+			text(ctx, BAK_PG_TEXT_BLOCK, NULL, 0);
 		get_int(a, a->blobs ? P_BLOB : P_CHUNK);
 		break;
 	case P_BLOB:
@@ -315,11 +318,13 @@ void bak_pg_archive_feed(struct bak_pg_archive *a, const uint8_t *p, size_t len,
 
 		if (a->getting == GET_SKIP) {
 			n = pass_over(a, p, len, text, ctx);
+			a->at += n;
 		} else {
 			n = (size_t)(a->need - a->got);
 			n = n < len ? n : len;
 			memcpy(a->raw + a->got, p, n);
 			a->got += (uint8_t)n;
+			a->at += n;
 			if (a->got == a->need && a->getting == GET_INT)
 				take_int(a, int_of(a), text, ctx);
 			else if (a->got == a->need)
@@ -354,6 +359,16 @@ static enum bak_verdict say_wrong(enum wrong wrong, char why[BAK_PROOF_WHY_LEN])
 bool bak_pg_archive_in_data(const struct bak_pg_archive *a)
 {
 	return a->phase >= P_BLOCK && a->phase != P_WRONG;
+}
+
+uint64_t bak_pg_archive_block_at(const struct bak_pg_archive *a)
+{
+	return a->at - (1u + a->int_size) - 1;
+}
+
+uint64_t bak_pg_archive_offset_at(const struct bak_pg_archive *a)
+{
+	return a->at - (1u + a->offset_size);
 }
 
 enum bak_verdict bak_pg_archive_verdict(const struct bak_pg_archive *a, char why[BAK_PROOF_WHY_LEN])

@@ -23,6 +23,7 @@
 #ifndef BAK_STORES_PG_DUMP_H
 #define BAK_STORES_PG_DUMP_H
 
+#include "engine/base/error.h"
 #include "engine/base/proof.h"
 
 #include <stdbool.h>
@@ -38,10 +39,12 @@ enum bak_pg_text {
 	BAK_PG_TEXT_SCHEMA,
 	BAK_PG_TEXT_DEPENDENCY, /* an id in digits */
 	BAK_PG_TEXT_ENTRY,      /* no text: an entry is over, with id and has_data as they are */
+	BAK_PG_TEXT_BLOCK,      /* no text: the block of that id begins */
 	BAK_PG_TEXT_NONE,
 };
 
 struct bak_pg_archive {
+	uint64_t at;          /* bytes seen; as an entry is over, or a block's head, behind that */
 	uint8_t phase, field; /* what comes next; where in an entry */
 	uint8_t getting;      /* a number or raw bytes, or passing over them */
 	uint8_t got, need;    /* bytes of it */
@@ -52,7 +55,7 @@ struct bak_pg_archive {
 	uint64_t entries;              /* of the contents, still to come */
 	uint64_t n_wanted, n_seen;     /* blocks */
 	uint64_t ids_wanted, ids_seen; /* sums of a mix of their ids */
-	int64_t id;                    /* of the entry */
+	int64_t id;                    /* of the entry, or block */
 	bool has_data;
 };
 /* Takes a part of a text, in order; len 0 ends it. May be NULL. */
@@ -61,8 +64,31 @@ void bak_pg_archive_feed(struct bak_pg_archive *a, const uint8_t *p, size_t len,
 			 bak_pg_text_fn *text, void *ctx);
 /* All of the table of contents was fed, and perhaps more. */
 bool bak_pg_archive_in_data(const struct bak_pg_archive *a);
+/* Where the block begins that was just told of. */
+uint64_t bak_pg_archive_block_at(const struct bak_pg_archive *a);
+/* Where the entry that was just told of says where its block is, or may: a flag and offset_size bytes,
+ * little-endian. */
+#define BAK_PG_OFFSET_SET 2
+uint64_t bak_pg_archive_offset_at(const struct bak_pg_archive *a);
 enum bak_verdict bak_pg_archive_verdict(const struct bak_pg_archive *a,
 					char why[BAK_PROOF_WHY_LEN]);
+
+/* What pg_dump writes into a pipe does not say where in it the rows of a table begin, and each of
+ * several jobs of pg_restore would look for them from the start. Of an archive that is shown from its
+ * beginning on, its copy in a file is told so. */
+struct bak_pg_places {
+	struct bak_pg_archive walk;
+	struct bak_pg_place {
+		int64_t id;
+		uint64_t field, block; /* block 0: not seen */
+	} * v;
+	size_t n, cap;
+	size_t next; /* blocks stand in the order of their entries */
+	bool no_memory;
+};
+int bak_pg_places_see(void *places, const void *p, size_t len, struct bak_error *err);
+int bak_pg_places_write(const struct bak_pg_places *places, int file, struct bak_error *err);
+void bak_pg_places_release(struct bak_pg_places *places);
 
 #define BAK_PG_LINE_LEN 72
 #define BAK_PG_LINE_END 12

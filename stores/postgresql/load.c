@@ -16,6 +16,19 @@ static int told(int rc, struct bak_error *err)
 
 /* --- pg_restore --- */
 
+static int copy_archive(const struct bak_pg_load *what, struct bak_payload_reader *reader,
+			int *out_file, struct bak_error *err)
+{
+	struct bak_pg_places places = {.n = 0};
+	int rc = bak_payload_spill(reader, bak_repo_state_dir(what->repo), bak_pg_places_see,
+				   &places, out_file, err);
+
+	if (rc == 0)
+		rc = bak_pg_places_write(&places, *out_file, err);
+	bak_pg_places_release(&places);
+	return rc;
+}
+
 /* Several jobs need a file in which each can seek, and that they can open: its only path. */
 static int archive_args(const struct bak_pg_load *what, uint64_t jobs,
 			const struct bak_pg_target *where, struct bak_pg_args *args,
@@ -50,7 +63,7 @@ static int load_archive(struct bak_pg *pg, const struct bak_pg_load *what,
 
 	if (archive_args(what, jobs, where, &args, err) < 0)
 		return -1;
-	if (jobs > 1 && bak_payload_spill(reader, bak_repo_state_dir(what->repo), &file, err) < 0)
+	if (jobs > 1 && copy_archive(what, reader, &file, err) < 0)
 		return -1;
 	const struct bak_process_conf conf = {.env = pg->env,
 					      .argv = (const char *const *)args.v,

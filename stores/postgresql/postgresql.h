@@ -2,7 +2,7 @@
  * The parts of the postgresql driver: errors in words (error.c), connections and queries
  * (conn.c), PostgreSQL's own programs (tools.c), which databases and tables (select.c),
  * what is counted and kept in the manifest (facts.c), backing up (backup.c), restoring
- * (restore.c, load.c, new.c, roles.c, swap.c; of a part: part.c, part_run.c, toc.c, rows.c,
+ * (restore.c, load.c, places.c, new.c, roles.c, swap.c; of a part: part.c, part_run.c, toc.c, rows.c,
  * copy.c, side.c), what restores kept (kept.c), dumps from outside (import.c), the whole server
  * (physical.c), what is wrong (doctor.c). The driver itself is postgresql.c.
  */

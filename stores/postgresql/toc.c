@@ -91,6 +91,8 @@ static void take_text(void *ctx, enum bak_pg_text which, const uint8_t *p, size_
 {
 	struct reading *r = ctx;
 
+	if (which == BAK_PG_TEXT_BLOCK)
+		return;
 	r->texts += len;
 	r->too_long = r->texts > TEXTS_MAX;
 	if (r->too_long || r->no_memory)

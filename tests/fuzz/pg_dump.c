@@ -47,6 +47,22 @@ static int give(void *ctx, const void **out_p, size_t *out_len, struct bak_error
 	return n > 0;
 }
 
+/* What a copy is told lies in it. */
+static void find_places(const uint8_t *p, size_t len)
+{
+	struct bak_pg_places places = {.n = 0};
+	struct bak_error err = BAK_ERROR_INIT;
+
+	if (bak_pg_places_see(&places, p, len, &err) == 0) {
+		for (size_t i = 0; i < places.n; i++) {
+			if (places.v[i].block >= len ||
+			    places.v[i].field + places.walk.offset_size >= len)
+				abort();
+		}
+	}
+	bak_pg_places_release(&places);
+}
+
 static void read_names(const struct bak_pg_entry *e)
 {
 	BAK_AUTO(bak_buf_release) struct bak_buf name = BAK_BUF_INIT;
@@ -86,5 +102,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 	if (walk(p, len, 7, again) != whole || strcmp(why, again) != 0 || bad != (*why != '\0'))
 		abort();
 	read_contents(p, len);
+	find_places(p, len);
 	return 0;
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -95,6 +97,39 @@ static void test_other_things(void **state)
 	assert_int_equal(verdict(dump.p, dump.len, 11, why), BAK_VERDICT_WRONG);
 }
 
+/* What pg_dump writes into a pipe, "not known", becomes what it writes into a file. */
+static void test_knows_where_rows_begin(void **state)
+{
+	static const size_t fields[] = {2629, 2792, 2955, 3240};
+	static struct dump piped, filed;
+	static uint8_t got[sizeof piped.p];
+
+	(void)state;
+	load(&piped, "archive");
+	load(&filed, "archive");
+	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+		assert_int_equal(piped.p[fields[i]], BAK_PG_OFFSET_SET);
+		memcpy(piped.p + fields[i], "\1\0\0\0\0\0\0\0", 9);
+	}
+	for (size_t piece = 1; piece <= piped.len; piece = piece * 3 + 1) {
+		struct bak_pg_places places = {.n = 0};
+		struct bak_error err = BAK_ERROR_INIT;
+		int file = memfd_create("dump", MFD_CLOEXEC);
+
+		assert_int_equal(pwrite(file, piped.p, piped.len, 0), piped.len);
+		for (size_t at = 0; at < piped.len; at += piece) {
+			size_t n = piped.len - at < piece ? piped.len - at : piece;
+
+			assert_int_equal(bak_pg_places_see(&places, piped.p + at, n, &err), 0);
+		}
+		assert_int_equal(bak_pg_places_write(&places, file, &err), 0);
+		bak_pg_places_release(&places);
+		assert_int_equal(pread(file, got, sizeof got, 0), filed.len);
+		assert_memory_equal(got, filed.p, filed.len);
+		close(file);
+	}
+}
+
 /* Rows that look like the end, or like commands, are rows. */
 static void test_rows_are_rows(void **state)
 {
@@ -123,6 +158,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole_at_one_length_only),
 		cmocka_unit_test(test_other_things),
+		cmocka_unit_test(test_knows_where_rows_begin),
 		cmocka_unit_test(test_rows_are_rows),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
