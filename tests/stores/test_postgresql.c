@@ -27,7 +27,9 @@ static int start_server(void **state)
 	setenv("T", TESTS, 1);
 	snprintf(command, sizeof command,
 		 "createdb shapes && psql -q -f " TESTS "/stores/postgresql_shapes.sql shapes && "
-		 "pgbench -q -i -s 1 shapes 2>/dev/null");
+		 "pgbench -q -i -s 1 shapes 2>/dev/null && "
+		 "psql -qc 'DELETE FROM pgbench_accounts WHERE aid > 20000' "
+		 "-c 'VACUUM FULL pgbench_accounts' shapes");
 	return system(command) ? -1 : 0;
 }
 
@@ -156,6 +158,7 @@ static void test_is_of_one_moment(void **state)
 	struct rig *rig = *state;
 
 	make_shop(rig);
+	rig_sh(rig, "pgbench -q -i -s 1 shop 2>bench.log");
 	rig_sh(rig, "pgbench -n -T 60 -c 2 shop >bench.log 2>&1 & echo $! >bench.pid");
 	rig_sh(rig,
 	       "until [ \"$(psql -Atc 'SELECT count(*) > 20 FROM pgbench_history' shop)\" = t ]; "
