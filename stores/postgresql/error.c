@@ -72,18 +72,17 @@ static const struct {
 	{"too many clients", BAK_UNAVAILABLE, "try again, or raise max_connections"},
 };
 
-int bak_pg_advise(struct bak_error *err)
+/* By all that was said, of which err may have a part. */
+static int advise(struct bak_error *err, const char *words)
 {
-	if (err->code == BAK_CANCELLED)
-		return -1;
-	if (strstr(err->msg, "database \"") && strstr(err->msg, "does not exist")) {
+	if (strstr(words, "database \"") && strstr(words, "does not exist")) {
 		err->code = BAK_NOT_FOUND;
 		return -1;
 	}
 	for (size_t i = 0; i < sizeof ailments / sizeof *ailments; i++) {
 		size_t len = strlen(err->msg);
 
-		if (!strstr(err->msg, ailments[i].words))
+		if (!strstr(words, ailments[i].words))
 			continue;
 		err->code = ailments[i].code;
 		snprintf(err->msg + len, sizeof err->msg - len, "; %s", ailments[i].advice);
@@ -92,7 +91,13 @@ int bak_pg_advise(struct bak_error *err)
 	return -1;
 }
 
-/* The server's words on one line, without its prefixes; at most so much that advice has room. */
+int bak_pg_advise(struct bak_error *err)
+{
+	return err->code == BAK_CANCELLED ? -1 : advise(err, err->msg);
+}
+
+/* The server's words on one line; at most so much that advice has room. Lines that libpq indents are
+ * guesses at what may be wrong, and advice is better. */
 static void one_line(const char *words, char *out, size_t len)
 {
 	size_t n = 0;
@@ -101,6 +106,12 @@ static void one_line(const char *words, char *out, size_t len)
 	for (; *words && n + 1 < len; words++) {
 		unsigned char c = (unsigned char)*words;
 
+		while (c == '\n' && words[1] == '\t')
+			words += 1 + strcspn(words + 1, "\n");
+		if (!*words)
+			break;
+		if (c == '\n' && n && words[1] && n + 2 < len)
+			out[n++] = ';';
 		if (c <= ' ' || c == 0x7f) {
 			if (!space)
 				out[n++] = ' ';
@@ -124,5 +135,5 @@ int bak_pg_fail(struct bak_error *err, const char *what, const char *words)
 		bak_error_set(err, BAK_IO, "%.80s: %s", what, line);
 	else
 		bak_error_set(err, BAK_IO, "%s", line);
-	return bak_pg_advise(err);
+	return advise(err, words && *words ? words : line);
 }

@@ -365,14 +365,15 @@ static int run_beside(struct bak_pg_part *p, struct bak_error *err)
 static void tell(const struct bak_pg_part *p, const json_t *list)
 {
 	const struct bak_store_env *env = p->pg->env;
+	size_t n = p->to_schema ? p->made.n : json_array_size(list);
+	const char *s = n == 1 ? "" : "s";
 
 	if (p->to_schema)
-		bak_store_log(env, "%zu tables are in schema %s of database %s", p->made.n,
+		bak_store_log(env, "%zu table%s made in schema %s of database %s", n, s,
 			      p->to_schema, p->name);
 	else
-		bak_store_log(env,
-			      "%zu tables of database %s are restored; old rows are in schema %s",
-			      json_array_size(list), p->name, p->kept);
+		bak_store_log(env, "%zu table%s of database %s restored; old rows are in schema %s",
+			      n, s, p->name, p->kept);
 }
 
 int bak_pg_part_run(struct bak_pg_part *p, json_t *state, struct bak_error *err)

@@ -456,7 +456,7 @@ static void drop_fresh(struct restore *r, struct target *t)
 	if (t->made && r->admin &&
 	    bak_pg_exec(NULL, r->admin, &why, "DROP DATABASE IF EXISTS %s WITH (FORCE)", t->fresh) <
 		    0)
-		bak_store_warn(r->pg->env, "database %s is left over: %s", t->fresh, why.msg);
+		bak_store_warn(r->pg->env, "database %s is left over, until the next restore: %s", t->fresh, why.msg);
 }
 
 static void release(struct restore *r, int rc)

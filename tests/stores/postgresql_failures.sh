@@ -91,7 +91,7 @@ rm home/.pgpass
 # What is not there, or may not be read.
 fails nope 'database "nope" does not exist'
 fails pattern 'no database of the server matches'
-fails down 'Is the server running.*start the server'
+fails down 'failed: No such file or directory; start the server, or correct the uri$'
 fails nobody 'permission denied for table big.*pg_read_all_data'
 fails older 'PostgreSQL [0-9]+, and the pg_dump in .*tools14 is 14: install postgresql-client-'
 
