@@ -113,3 +113,14 @@ void bak_checkup_command(const struct bak_checkup *checkup, const char *option, 
 				 "install it, or correct the command or PATH",
 				 "%s: the program %s is not there", option, program);
 }
+
+void bak_checkup_password_file(const struct bak_checkup *checkup, const struct bak_store_conf *conf)
+{
+	const char *path = bak_store_get(conf, "password_file");
+	struct stat st;
+
+	if (path && stat(path, &st) == 0 && (st.st_mode & S_IRWXO))
+		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE, "chmod o= that file",
+				 "everybody on this machine may read or write password_file %s",
+				 path);
+}

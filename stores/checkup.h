@@ -15,5 +15,8 @@ void bak_checkup_restorable(const struct bak_checkup *checkup, const char *path)
  * cleverer than a name are not judged. option is where the command stands. */
 void bak_checkup_command(const struct bak_checkup *checkup, const char *option,
 			 const char *command);
+/* The file of the option password_file, if there is one, is nobody else's to read. */
+void bak_checkup_password_file(const struct bak_checkup *checkup,
+			       const struct bak_store_conf *conf);
 
 #endif

@@ -1,4 +1,5 @@
 /* What is or will be wrong with a PostgreSQL store. */
+#include "stores/checkup.h"
 #include "stores/postgresql/postgresql.h"
 
 #include <inttypes.h>
@@ -153,6 +154,8 @@ int bak_pg_doctor(struct bak_pg *pg, const struct bak_checkup *checkup, struct b
 	struct bak_error why = BAK_ERROR_INIT;
 
 	(void)err;
+	if (!checkup->quick)
+		bak_checkup_password_file(checkup, pg->conf);
 	if (strcmp(bak_store_get(pg->conf, "mode"), "physical") == 0)
 		return check_physical(pg, checkup);
 	if (bak_pg_main(pg, &why) < 0) {

@@ -94,31 +94,36 @@ void bak_pg_drop_kept_schemas(struct bak_pg *pg, PGconn *conn)
 	" ORDER BY " name                                                              \
 	"))[1:3], ', ') || CASE WHEN count(*) > 3 THEN ', ...' ELSE '' END || ')'"
 
-static void tell(struct bak_pg *pg, PGconn *conn, const char *sql, const char *todo,
-		 const struct bak_checkup *checkup)
+#define DATABASES(which)                                            \
+	SUMMARY("database", "d.datname", "pg_database_size(d.oid)") \
+	" FROM pg_database d WHERE " which " HAVING count(*) > 0"
+static const char abandoned_sql[] = DATABASES(BAK_PG_ABANDONED);
+static const char databases_sql[] = DATABASES(KEPT_DATABASE);
+static const char schemas_sql[] = SUMMARY("schema", "nspname",
+					  "(SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) "
+					  "FROM "
+					  "pg_class c WHERE c.relnamespace = n.oid AND c.relkind = "
+					  "'r')") " || ' in database ' || current_database() FROM "
+						  "pg_namespace n WHERE " KEPT_SCHEMA
+						  " HAVING count(*) > 0";
+
+static void tell(struct bak_pg *pg, PGconn *conn, const char *what, const char *sql,
+		 const char *todo, const struct bak_checkup *checkup)
 {
 	struct bak_error scratch = BAK_ERROR_INIT;
 	BAK_AUTO(bak_free_ptr) char *text = bak_pg_text(pg->env, conn, sql, &scratch);
 
 	if (text)
-		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE, todo, "restores kept %s", text);
+		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE, todo, "%s %s", what, text);
 }
 
 static void tell_schemas(struct bak_pg *pg, const char *db, const struct bak_checkup *checkup)
 {
-	static const char sql[] = SUMMARY(
-		"schema", "nspname",
-		"(SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c "
-		"WHERE c.relnamespace = n.oid AND c.relkind = 'r')") " || ' in database ' || "
-								     "current_database() FROM "
-								     "pg_namespace n "
-								     "WHERE " KEPT_SCHEMA
-								     " HAVING count(*) > 0";
 	BAK_AUTO(bak_pg_close) PGconn *conn = NULL;
 	struct bak_error scratch = BAK_ERROR_INIT;
 
 	if (bak_pg_connect(pg, db, &conn, &scratch) == 0)
-		tell(pg, conn, sql,
+		tell(pg, conn, "restores kept", schemas_sql,
 		     "drop those that no rollback needs any more, with DROP SCHEMA ... CASCADE; "
 		     "until then backups save them too",
 		     checkup);
@@ -126,15 +131,13 @@ static void tell_schemas(struct bak_pg *pg, const char *db, const struct bak_che
 
 void bak_pg_tell_kept(struct bak_pg *pg, const struct bak_checkup *checkup)
 {
-	static const char sql[] = SUMMARY(
-		"database", "datname",
-		"pg_database_size(oid)") " FROM pg_database WHERE " KEPT_DATABASE
-					 " HAVING count(*) > 0";
 	struct bak_pg_names names = {.n = 0};
 	struct bak_error scratch = BAK_ERROR_INIT;
 
-	tell(pg, pg->main, sql, "drop those that no rollback needs any more, with DROP DATABASE",
-	     checkup);
+	tell(pg, pg->main, "a restore that was killed left", abandoned_sql,
+	     "the next restore drops it, or DROP DATABASE", checkup);
+	tell(pg, pg->main, "restores kept", databases_sql,
+	     "drop those that no rollback needs any more, with DROP DATABASE", checkup);
 	if (bak_pg_databases(pg, &names, &scratch) == 0) {
 		for (size_t i = 0; i < names.n; i++)
 			tell_schemas(pg, names.v[i], checkup);

@@ -223,10 +223,7 @@ int bak_pg_apply_properties(struct bak_pg *pg, PGconn *admin, const char *name, 
 
 int bak_pg_drop_leftovers(struct bak_pg *pg, PGconn *admin, struct bak_error *err)
 {
-	static const char sql[] =
-		"SELECT datname FROM pg_database d WHERE datname ~ '^" BAK_PG_FRESH
-		"[0-9a-f]{16}$' AND NOT EXISTS (SELECT FROM pg_stat_activity a "
-		"WHERE a.datname = d.datname)";
+	static const char sql[] = "SELECT datname FROM pg_database d WHERE " BAK_PG_ABANDONED;
 	BAK_AUTO(bak_pg_clear) PGresult *result = bak_pg_query(pg->env, admin, sql, err);
 
 	for (int i = 0; i < PQntuples(result); i++) {

@@ -274,6 +274,7 @@ int bak_pg_moved(PGconn *conn, const struct bak_pg_entry *entry, const char *to,
  * kept, and schemas in the database that conn sees. What cannot be dropped is warned of. */
 void bak_pg_drop_kept_databases(struct bak_pg *pg, PGconn *admin, const char *kept);
 void bak_pg_drop_kept_schemas(struct bak_pg *pg, PGconn *conn);
+/* Of those, and of what a restore that was killed left. */
 void bak_pg_tell_kept(struct bak_pg *pg, const struct bak_checkup *checkup);
 
 /* --- restore.c --- */
@@ -313,8 +314,12 @@ int bak_pg_apply_properties(struct bak_pg *pg, PGconn *admin, const char *name, 
 			    struct bak_error *err);
 /* Those that a killed restore left. */
 int bak_pg_drop_leftovers(struct bak_pg *pg, PGconn *admin, struct bak_error *err);
-/* Names of databases that are being filled begin so, 16 hex digits behind it. */
+/* Names of databases that are being filled begin so, 16 hex digits behind it; and which of them
+ * (pg_database d) nobody fills any more. */
 #define BAK_PG_FRESH "bakfs_restoring_"
+#define BAK_PG_ABANDONED                                                            \
+	"d.datname ~ '^" BAK_PG_FRESH "[0-9a-f]{16}$' AND NOT EXISTS (SELECT FROM " \
+	"pg_stat_activity a WHERE a.datname = d.datname)"
 
 /* --- roles.c --- */
 

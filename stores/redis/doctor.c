@@ -1,4 +1,5 @@
 /* What is or will be wrong with a Redis or Valkey server. */
+#include "stores/checkup.h"
 #include "stores/redis/restore.h"
 
 #include <inttypes.h>
@@ -112,6 +113,8 @@ int bak_redis_doctor(struct bak_redis *redis, const struct bak_checkup *checkup,
 {
 	struct bak_redis_info info;
 
+	if (!checkup->quick)
+		bak_checkup_password_file(checkup, redis->conf);
 	/* A probe has connected before; a backup does so anyway. */
 	if (bak_redis_need(redis, err) < 0 || bak_redis_info(redis->conn, &info, err) < 0)
 		return -1;

@@ -99,6 +99,10 @@ fails notools 'pg_dump is not here: install postgresql-client-'
 fails rights 'must be superuser or replication role.*REPLICATION'
 
 # The doctor knows before.
+expect 3 'right: advice: everybody on this machine may read or write password_file .*/right$' bakfs doctor right
+chmod 640 right
+expect 3 'right: advice: the user may not make a database to restore into' bakfs doctor right
+! grep password_file out err || fail "$(cat out err)"
 expect 1 'broken: .*password authentication failed' bakfs doctor wrong
 expect 1 'broken: there is no pg_dump' bakfs doctor older
 expect 1 'may not read every table' bakfs doctor nobody
@@ -210,6 +214,7 @@ grep -Eq 'server closed the connection|terminating connection|connection to serv
 "$server" run "$work/pg"
 is "$(live)" "$was"
 [[ $(databases) == *bakfs_restoring_* ]] || fail "no remains: $(databases)"
+expect 3 'a restore that was killed left 1 database of [0-9]+ [kM]B \(bakfs_restoring_' bakfs doctor shop
 psql -qc 'DROP INDEX slow; DROP FUNCTION slow' shop
 expect 0 . bakfs restore "$good" shop --yes
 [[ $(databases) != *bakfs_restoring_* ]] || fail "remains: $(databases)"
