@@ -27,11 +27,11 @@ chroma_pages()
 
 bench_chroma()
 {
-	local i before data=$servers/chroma_data.py
+	local i before
 	chroma_rows=$((500 * scale))
 	chroma_need
 	chroma_start "$work/server"
-	python3 "$data" fill "$(chroma_url "$work/server")" bench "$chroma_rows" 384
+	chroma_data fill "$(chroma_url "$work/server")" bench "$chroma_rows" 384
 	chroma_collection=$(chroma_url "$work/server")/api/v2/tenants/default_tenant/databases/default_database/collections
 	chroma_collection+=/$(curl -sf "$chroma_collection/bench" | jq -r .id)
 	chroma_pages >"$work/pages"
@@ -41,7 +41,7 @@ bench_chroma()
 		measure curl curl -sf -K "$work/pages"
 		measure first "$bakfs" -q backup
 		value whole "$(repository_size)"
-		python3 "$data" change "$(chroma_url "$work/server")" bench \
+		chroma_data change "$(chroma_url "$work/server")" bench \
 			$((chroma_rows / 100 * i)) $((chroma_rows / 100 * (i + 1)))
 		before=$(repository_size)
 		measure second "$bakfs" -q backup

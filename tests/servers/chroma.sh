@@ -6,6 +6,7 @@
 #   chroma_start DIR [PORT]   data in DIR/data; its port in DIR/port, ready on return
 #   chroma_stop DIR, chroma_kill DIR
 #   chroma_url DIR
+#   chroma_data COMMAND...    rows in a server: see chroma_data.py
 #   chroma_proxy DIR UPSTREAM [RULE...]   a proxy that does harm: see chroma_proxy.py; its port in DIR/port.
 #                                         Called again it has new rules, and an empty DIR/log
 
@@ -46,6 +47,11 @@ chroma_need()
 chroma_url()
 {
 	echo "http://127.0.0.1:$(cat "$1/port")"
+}
+
+chroma_data()
+{
+	python3 -S "$TESTS/servers/chroma_data.py" "$@"
 }
 
 # chroma_wait PID DIR: until it answers; false when it ends before.
@@ -105,7 +111,7 @@ chroma_proxy()
 	: >"$dir/log"
 	[ ! -f "$dir/pid" ] || return 0
 	[ -p "$dir/ready" ] || mkfifo "$dir/ready"
-	python3 "$TESTS/servers/chroma_proxy.py" "$dir/port" "$2" "$dir/rules" \
+	python3 -S "$TESTS/servers/chroma_proxy.py" "$dir/port" "$2" "$dir/rules" \
 		>>"$dir/log" 2>&1 </dev/null 3>"$dir/ready" &
 	echo $! >"$dir/pid"
 	read -r _ <"$dir/ready"

@@ -36,7 +36,7 @@ qdrant()
 {
 	local dir=$1
 	shift
-	python3 "$TESTS/servers/qdrant_data.py" "$(qdrant_url "$dir")" "$@"
+	python3 -S "$TESTS/servers/qdrant_data.py" "$(qdrant_url "$dir")" "$@"
 }
 
 qdrant_run_real()
@@ -90,7 +90,7 @@ qdrant_start()
 		done
 	else
 		[ -p "$dir/ready" ] || mkfifo "$dir/ready"
-		python3 "$TESTS/servers/qdrant_fake.py" "$dir" "$@" >"$dir/ready" 2>"$dir/log" &
+		python3 -S "$TESTS/servers/qdrant_fake.py" "$dir" "$@" >"$dir/ready" 2>"$dir/log" &
 		pid=$!
 		read -r ready <"$dir/ready" || return 1
 	fi

@@ -6,7 +6,6 @@ set -euo pipefail
 . "$TESTS/lib/cli.sh"
 
 chroma_need || skip "Chroma cannot be had"
-data=$TESTS/servers/chroma_data.py
 writers=()
 trap 'kill "${writers[@]}" 2>/dev/null || true
 	for dir in "$work"/s-*; do chroma_kill "$dir"; done; cleanup' EXIT
@@ -14,16 +13,16 @@ trap 'kill "${writers[@]}" 2>/dev/null || true
 # same URL: it has what is in want.
 same()
 {
-	python3 "$data" digest "$1" >have || fail "digest"
+	chroma_data digest "$1" >have || fail "digest"
 	diff want have >diff || fail "it differs: $(head -5 diff | cut -c1-200)"
 }
 
 chroma_start s-live || fail "no server: $(tail -3 s-live/log)"
 live=$(chroma_url s-live)
-python3 "$data" fill "$live" plain 700 32
-python3 "$data" fill "$live" turned 120 8 cosine
-python3 "$data" fill "$live" inner 30 3 ip
-python3 "$data" fill "$live" empty 0 3
+chroma_data fill "$live" plain 700 32
+chroma_data fill "$live" turned 120 8 cosine
+chroma_data fill "$live" inner 30 3 ip
+chroma_data fill "$live" empty 0 3
 cat >server_of <<END
 #!/bin/bash
 TESTS=$TESTS . "$TESTS/servers/chroma.sh"
@@ -54,12 +53,12 @@ url = $live
 stop_command = bash $work/server_of stop
 start_command = HOME=$HOME BAKFS_TEST_SERVERS=${chroma_dir%/*} setsid bash $work/server_of start
 END
-python3 "$data" digest "$live" >want
+chroma_data digest "$live" >want
 
 # --- by its interface: the export says what the server says
 expect 0 'snapshot 1' bakfs backup api
 bakfs restore api@latest --to out-api -q
-python3 "$data" files out-api >have
+chroma_data files out-api >have
 diff want have >diff || fail "the export differs: $(head -5 diff | cut -c1-200)"
 bakfs show api@latest --json >out
 json '.snapshots[0].manifest.data.counts["default_tenant/default_database/plain"]' 700
@@ -91,10 +90,10 @@ fi
 rm -r out-copy s-copy
 
 # --- both under writers: one adds, one deletes too
-python3 "$data" write "$live" growing & writers+=($!)
-python3 "$data" write "$live" churning delete & writers+=($!)
+python3 -S "$TESTS/servers/chroma_data.py" write "$live" growing & writers+=($!)
+python3 -S "$TESTS/servers/chroma_data.py" write "$live" churning delete & writers+=($!)
 for name in growing churning; do
-	until python3 "$data" whole "$live" $name holes >rows 2>/dev/null && [ "$(cat rows)" -gt 0 ]; do
+	until chroma_data whole "$live" $name holes >rows 2>/dev/null && [ "$(cat rows)" -gt 0 ]; do
 		kill -0 "${writers[@]}" || fail "no writer"
 	done
 done
@@ -121,36 +120,36 @@ for i in 1 2; do
 	chroma_start s-moment$i || fail "moment $i: $(tail -3 s-moment$i/log)"
 	moment=$(chroma_url s-moment$i)
 	for name in growing 'churning holes'; do
-		rows=$(python3 "$data" whole "$moment" $name) || fail "moment $i, $name: $rows"
+		rows=$(chroma_data whole "$moment" $name) || fail "moment $i, $name: $rows"
 		[ "$rows" -gt 0 ] || fail "moment $i, $name: no rows"
 	done
-	python3 "$data" digest "$moment" growing churning | diff want - >diff ||
+	chroma_data digest "$moment" growing churning | diff want - >diff ||
 		fail "moment $i: $(head -5 diff | cut -c1-200)"
 	# The export has the beginning of what was added.
-	rows=$(python3 "$data" whole_file out-moment$i/default_tenant/default_database/growing/rows.ndjson) ||
+	rows=$(chroma_data whole_file out-moment$i/default_tenant/default_database/growing/rows.ndjson) ||
 		fail "export $i: $rows"
 	[ "$rows" -gt 0 ] || fail "export $i has no rows"
 	chroma_stop s-moment$i
 done
-python3 "$data" drop "$live" growing
-python3 "$data" drop "$live" churning
+chroma_data drop "$live" growing
+chroma_data drop "$live" churning
 
 # --- back into the live server: changed, lost and new collections
-python3 "$data" change "$live" plain 3 5
-python3 "$data" drop "$live" turned
-python3 "$data" fill "$live" later 5 4
-python3 "$data" digest "$live" >changed
+chroma_data change "$live" plain 3 5
+chroma_data drop "$live" turned
+chroma_data fill "$live" later 5 4
+chroma_data digest "$live" >changed
 number=$(bakfs list --json | jq '[.snapshots[] | select(.store == "api")][0].number')
 expect 0 restored bakfs restore "$number" --yes -v
 grep -q 'validated: 4 counts' err || fail "$(cat err)"
 # The server gave new rows lists of deleted ones, which was noticed and got round.
 grep -q 'reads back differently; it is made once more' err || echo "the server does it right now"
 same "$live"
-python3 "$data" names "$live" >names
+chroma_data names "$live" >names
 ! grep -q 'bakfs-' names || fail "something is left over: $(cat names)"
 grep -q '^later.before-' names || fail "later was not kept: $(cat names)"
 expect 0 'rolled back' bakfs rollback api -y
-python3 "$data" digest "$live" | diff changed - >diff || fail "rollback: $(head -3 diff)"
+chroma_data digest "$live" | diff changed - >diff || fail "rollback: $(head -3 diff)"
 expect 0 'rolled back' bakfs rollback api -y
 same "$live"
 # A backup of it leaves out what is kept.
@@ -160,14 +159,14 @@ json '.snapshots[0].manifest.data.counts | length' 4
 expect 3 'collections kept by restores' bakfs doctor api
 
 # --- one collection alone, out of either
-python3 "$data" change "$live" plain 0 2
-python3 "$data" fill "$live" bystander 3 2
-python3 "$data" drop "$live" inner
+chroma_data change "$live" plain 0 2
+chroma_data fill "$live" bystander 3 2
+chroma_data drop "$live" inner
 expect 0 restored bakfs restore "$number" --yes --collection 'inn*'
 expect 0 restored bakfs restore "$number" --yes --only default_tenant/default_database/plain
-python3 "$data" drop "$live" bystander
+chroma_data drop "$live" bystander
 same "$live"
-python3 "$data" drop "$live" turned
+chroma_data drop "$live" turned
 expect 0 restored bakfs restore 2 --yes --collection turned
 same "$live"
 expect 1 'no collection of the snapshot is what was asked for' \
@@ -190,18 +189,18 @@ grep -q 'validated: 4 counts' err || fail "$(cat err)"
 chroma_start s-live "$(cat s-live/port)"
 same "$live"
 expect 0 'snapshot' bakfs backup commands
-python3 "$data" drop "$live" plain
-python3 "$data" digest "$live" >changed
+chroma_data drop "$live" plain
+chroma_data digest "$live" >changed
 expect 0 'the server answers at' bakfs restore commands@latest --yes -v
 same "$live"
 expect 0 'rolled back' bakfs rollback commands -y
-python3 "$data" digest "$live" | diff changed - >diff || fail "rollback: $(head -3 diff)"
+chroma_data digest "$live" | diff changed - >diff || fail "rollback: $(head -3 diff)"
 expect 0 'rolled back' bakfs rollback commands -y
 same "$live"
 expect 0 'commands: well' bakfs doctor commands
 # One that does not start on the new folder gets its old one back.
 sed 's|^stop_command.*|&\nstart_command = [ -e '"$work"'/once ] \&\& HOME='"$HOME"' BAKFS_TEST_SERVERS='"${chroma_dir%/*}"' setsid bash '"$work"'/server_of start \|\| { touch '"$work"'/once; echo it is broken >\&2; exit 1; }|; /^start_command = HOME/d' bakfs.conf >broken.conf
-python3 "$data" drop "$live" plain
-python3 "$data" digest "$live" >changed
+chroma_data drop "$live" plain
+chroma_data digest "$live" >changed
 expect 1 'start_command: it is broken' bakfs --config broken.conf restore commands@latest --yes
-python3 "$data" digest "$live" | diff changed - >diff || fail "undone: $(head -3 diff)"
+chroma_data digest "$live" | diff changed - >diff || fail "undone: $(head -3 diff)"

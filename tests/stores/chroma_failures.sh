@@ -6,7 +6,6 @@ set -euo pipefail
 . "$TESTS/lib/cli.sh"
 
 chroma_need || skip "Chroma cannot be had"
-data=$TESTS/servers/chroma_data.py
 trap 'for dir in "$work"/s-* "$work"/p-*; do chroma_kill "$dir"; done; cleanup' EXIT
 
 setup_repository <<END
@@ -35,7 +34,7 @@ snapshots()
 # same: the live server is as it was.
 same()
 {
-	python3 "$data" state "$live" | diff <(cat names want) - >diff || fail "it changed: $(head -3 diff)"
+	chroma_data state "$live" | diff <(cat names want) - >diff || fail "it changed: $(head -3 diff)"
 }
 
 # behind RULE...: the live server behind a proxy with these rules, in the configuration proxy.conf
@@ -71,10 +70,10 @@ type = chroma
 url = $live
 timeout = 20s
 END
-python3 "$data" fill "$live" first 150 8
-python3 "$data" fill "$live" second 60 4
-python3 "$data" digest "$live" >want
-python3 "$data" names "$live" >names
+chroma_data fill "$live" first 150 8
+chroma_data fill "$live" second 60 4
+chroma_data digest "$live" >want
+chroma_data names "$live" >names
 expect 0 'snapshot 1' bakfs backup live
 expect 0 'snapshot 2' bakfs backup folder
 
@@ -131,15 +130,15 @@ behind POST,/get,1-,cut:0
 expect 1 "$cut" bakfs --config cut.conf backup live
 snapshots 8
 bakfs restore live@latest --to out-live -q
-python3 "$data" files out-live | diff want - >diff || fail "retried: $(head -3 diff)"
+chroma_data files out-live | diff want - >diff || fail "retried: $(head -3 diff)"
 
 # --- a restore: too large for a proxy, in smaller batches; one row too large
 behind POST,/add,1-,body:4000
 expect 0 restored bakfs --config proxy.conf restore live@latest --yes
 ! grep -q 'left over' err || fail "$(cat err)"
 [ "$(grep -c /add p-proxy/log)" -gt 4 ] || fail "$(cat p-proxy/log)"
-python3 "$data" digest "$live" | diff want - >diff || fail "413: $(head -3 diff)"
-python3 "$data" names "$live" >names
+chroma_data digest "$live" | diff want - >diff || fail "413: $(head -3 diff)"
+chroma_data names "$live" >names
 behind POST,/add,1-,body:60
 expect 1 'a single row of [0-9]+ bytes is too large for the server, or for a proxy.* status 413' \
 	bakfs --config proxy.conf restore live@latest --yes
@@ -154,8 +153,8 @@ for rule in POST,/collections,1-,drop POST,/add,2-,drop POST,/get,1-,drop \
 done
 behind POST,/add,1,lost POST,/get,1,drop
 expect 0 restored bakfs --config proxy.conf restore live@latest --yes
-python3 "$data" digest "$live" | diff want - >diff || fail "lost: $(head -3 diff)"
-python3 "$data" names "$live" >names
+chroma_data digest "$live" | diff want - >diff || fail "lost: $(head -3 diff)"
+chroma_data names "$live" >names
 
 # --- the exchange of names fails half-way: what was done is undone
 for n in 1 2 4; do
@@ -167,32 +166,32 @@ done
 # An answer that was lost is no failure: it is looked at what was done.
 behind PUT,/collections,2,lost POST,/collections,1,lost
 expect 0 restored bakfs --config proxy.conf restore live@latest --yes
-python3 "$data" digest "$live" | diff want - >diff || fail "lost: $(head -3 diff)"
-python3 "$data" names "$live" >names
+chroma_data digest "$live" | diff want - >diff || fail "lost: $(head -3 diff)"
+chroma_data names "$live" >names
 ! grep -q bakfs- names || fail "left over: $(cat names)"
 # Where it cannot be undone, it says what has which name, and deletes nothing.
 behind PUT,/collections,2-,status:500
 expect 1 'first is still named first.before-[0-9TZ]+ \(' \
 	bakfs --config proxy.conf restore live@latest --yes
-python3 "$data" names "$live" >after
+chroma_data names "$live" >after
 is "$(grep -c '^first$' after)" 0
 kept=$(comm -13 names after | grep '^first.before-')
 [ "$(grep -c bakfs- after)" = 2 ] || fail "$(cat after)"
 base=$live/api/v2/tenants/default_tenant/databases/default_database/collections
 curl -sf -o out -X PUT -H 'Content-Type: application/json' -d '{"new_name":"first"}' \
 	"$base/$(curl -sf "$base/$kept" | jq -r .id)"
-for name in $(grep bakfs- after); do python3 "$data" drop "$live" "$name"; done
+for name in $(grep bakfs- after); do chroma_data drop "$live" "$name"; done
 same
 
 # --- what was kept is gone
 expect 0 restored bakfs restore live@latest --yes
-for name in $(python3 "$data" names "$live" | comm -13 names - | grep before-); do
-	python3 "$data" drop "$live" "$name"
+for name in $(chroma_data names "$live" | comm -13 names - | grep before-); do
+	chroma_data drop "$live" "$name"
 done
 expect 1 'there is no collection first.before-[^ ]* any more: first cannot be rolled back' \
 	bakfs rollback live -y
-python3 "$data" digest "$live" | diff want - >diff || fail "no rollback: $(head -3 diff)"
-python3 "$data" names "$live" >names
+chroma_data digest "$live" | diff want - >diff || fail "no rollback: $(head -3 diff)"
+chroma_data names "$live" >names
 
 # --- the server is killed in the middle: of a backup, and of a restore
 count=$(bakfs list --json | jq '.snapshots | length')
@@ -224,11 +223,11 @@ expect 0 restored bakfs restore live@latest --yes
 behind "PUT,/collections,2,kill:$work/killed"
 killed rollback live --yes
 expect 1 'live: broken: collection first.aside-[^ ]* was between two names' bakfs doctor live
-aside=$(python3 "$data" names "$live" | grep aside)
+aside=$(chroma_data names "$live" | grep aside)
 curl -sf -o out -X PUT -H 'Content-Type: application/json' -d '{"new_name":"first"}' \
 	"$base/$(curl -sf "$base/$aside" | jq -r .id)"
-python3 "$data" digest "$live" | diff want - >diff || fail "killed: $(head -3 diff)"
-python3 "$data" names "$live" >names
+chroma_data digest "$live" | diff want - >diff || fail "killed: $(head -3 diff)"
+chroma_data names "$live" >names
 
 # --- somebody holds the database: the folder waits, and says who
 mkfifo held
@@ -290,7 +289,7 @@ expect 1 'live: broken: collection first: .*status 500' bakfs doctor live
 snapshots "$snap"
 # What is broken does not keep the good data from coming back.
 expect 0 restored bakfs restore live@latest --yes
-python3 "$data" digest "$live" | diff want - >diff || fail "after damage: $(head -3 diff)"
+chroma_data digest "$live" | diff want - >diff || fail "after damage: $(head -3 diff)"
 # An index that is gone is told by a backup of the folder.
 chroma_stop s-live
 rm -r "s-live/data/$(sqlite3 s-live/data/chroma.sqlite3 'SELECT s.id FROM segments s JOIN max_seq_id m

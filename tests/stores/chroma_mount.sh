@@ -7,14 +7,13 @@ set -euo pipefail
 
 need_fuse
 chroma_need || skip "Chroma cannot be had"
-data=$TESTS/servers/chroma_data.py
 trap 'for dir in "$work"/s-*; do chroma_kill "$dir"; done; cleanup' EXIT
 
 chroma_start s-live || fail "no server"
 live=$(chroma_url s-live)
-python3 "$data" fill "$live" books 250 16
-python3 "$data" fill "$live" notes 20 4
-python3 "$data" digest "$live" >want
+chroma_data fill "$live" books 250 16
+chroma_data fill "$live" notes 20 4
+chroma_data digest "$live" >want
 setup_repository <<END
 [store api]
 type = chroma
@@ -44,36 +43,36 @@ ended()
 
 same()
 {
-	python3 "$data" digest "$live" | diff "$1" - >diff || fail "$2: $(head -5 diff | cut -c1-200)"
+	chroma_data digest "$live" | diff "$1" - >diff || fail "$2: $(head -5 diff | cut -c1-200)"
 }
 
 # --- out of it
 for store in api folder; do
 	(cd mnt/latest && sha256sum --quiet -c $store.sha256)
 done
-python3 "$data" files mnt/latest/api | diff want - >diff || fail "export: $(head -3 diff)"
+chroma_data files mnt/latest/api | diff want - >diff || fail "export: $(head -3 diff)"
 mkdir s-copy
 cp -a mnt/latest/folder s-copy/data
 chroma_start s-copy || fail "no server on the copy: $(tail -3 s-copy/log)"
-python3 "$data" digest "$(chroma_url s-copy)" | diff want - >diff || fail "copy: $(head -3 diff)"
+chroma_data digest "$(chroma_url s-copy)" | diff want - >diff || fail "copy: $(head -3 diff)"
 # Holes are kept.
-python3 "$data" fill "$(chroma_url s-copy)" more 30 16
-python3 "$data" digest "$(chroma_url s-copy)" >more
+chroma_data fill "$(chroma_url s-copy)" more 30 16
+chroma_data digest "$(chroma_url s-copy)" >more
 chroma_stop s-copy
 
 # --- into it: by touch, and a part
 room=mnt/restore/api
-python3 "$data" change "$live" books 0 3
+chroma_data change "$live" books 0 3
 touch $room/latest
 ended $room 1 done
 same want latest
-python3 "$data" change "$live" notes 0 3
-python3 "$data" change "$live" books 0 3
+chroma_data change "$live" notes 0 3
+chroma_data change "$live" books 0 3
 stamp=$(basename "$(readlink mnt/by-store/api/latest)")
 mkdir -p $room/$stamp/default_tenant/default_database
 touch $room/$stamp/default_tenant/default_database/notes
 ended $room 2 done
-python3 "$data" digest "$live" | diff <(grep -A 20 '^notes' want) - >diff || true
+chroma_data digest "$live" | diff <(grep -A 20 '^notes' want) - >diff || true
 ! grep -q '^< ' diff || fail "the part: $(grep '^< ' diff | head -3)"
 touch $room/rollback
 ended $room 3 done
@@ -89,7 +88,7 @@ head -n 100 mnt/latest/api/default_tenant/default_database/books/rows.ndjson \
 cp -r export $room/export
 touch $room/export
 ended $room 5 done
-is "$(python3 "$data" digest "$live" | grep -c '"row-0')" 120
+is "$(chroma_data digest "$live" | grep -c '"row-0')" 120
 python3 - export/default_tenant/default_database/notes/rows.ndjson >notes.ndjson <<'END'
 import base64, json, struct, sys
 for line in open(sys.argv[1]):
@@ -101,7 +100,7 @@ END
 cp notes.ndjson $room/notes.ndjson
 touch $room/notes.ndjson
 ended $room 6 done
-python3 "$data" digest "$live" >have
+chroma_data digest "$live" >have
 # The other collection stays as it is.
 is "$(grep -c '"row-0' have)" 120
 sed -n '/^notes/,$p' have | grep '"row-0' | diff <(sed -n '/^notes/,$p' want | grep '"row-0') - >diff ||
@@ -110,7 +109,7 @@ touch $room/$stamp
 ended $room 7 done
 
 # --- refused, and nothing has changed
-python3 "$data" names "$live" >names
+chroma_data names "$live" >names
 refuse()
 {
 	local name=$1 why=$2 n
@@ -119,7 +118,7 @@ refuse()
 	touch $room/$name
 	ended $room $((n + 1)) "failed: .*$why"
 	rm -rf $room/$name
-	python3 "$data" names "$live" | diff names - >diff || fail "$name: $(cat diff)"
+	chroma_data names "$live" | diff names - >diff || fail "$name: $(cat diff)"
 	same want "$name"
 }
 { head -n 3 notes.ndjson; echo '{"id":"x"}'; } >cut.ndjson
@@ -145,7 +144,7 @@ chroma_stop s-live
 touch $room/data
 ended $room 2 done
 chroma_start s-live "$(cat s-live/port)" || fail "no server on the upload"
-python3 "$data" digest "$live" | diff more - >diff || fail "upload: $(head -3 diff)"
+chroma_data digest "$live" | diff more - >diff || fail "upload: $(head -3 diff)"
 chroma_stop s-live
 mkdir nothing
 touch nothing/here

@@ -139,7 +139,7 @@ revive()
 			read -rt 0.02 <> <(:) || :
 		done
 		rm -f s-live/faults
-		python3 "$TESTS/servers/qdrant_fake.py" s-live >/dev/null 2>&1 &
+		python3 -S "$TESTS/servers/qdrant_fake.py" s-live >/dev/null 2>&1 &
 		echo $! >s-live/pid
 	} &
 }
