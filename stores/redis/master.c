@@ -341,7 +341,8 @@ static bool is_expected(const struct bak_redis_master *m, const struct sockaddr_
 
 int bak_redis_master_accept(struct bak_redis_master *m, uint64_t size, struct bak_error *err)
 {
-	uint64_t deadline = now_ms() + COME_MS;
+	uint64_t wait_ms = m->redis->timeout_ms < COME_MS ? m->redis->timeout_ms : COME_MS;
+	uint64_t deadline = now_ms() + wait_ms;
 
 	while (m->fd < 0) {
 		struct sockaddr_storage peer;

@@ -216,7 +216,7 @@ same
 redis s-live replicaof 127.0.0.1 1 >/dev/null
 expect 1 'the target is a replica of 127.0.0.1:1' bakfs restore live@latest --yes --no-safety
 redis s-live replicaof no one >/dev/null
-sed "s:^restore_method = replication:&\nlisten = 192.0.2.1:" bakfs.conf >nowhere.conf
+sed "s:^restore_method = replication:&\nlisten = 192.0.2.1\ntimeout = 3s:" bakfs.conf >nowhere.conf
 expect 1 'the server does not reach us at 192.0.2.1' bakfs --config nowhere.conf restore one-way@latest --yes
 same
 is "$(redis s-live info replication | grep -c role:master)" 1
