@@ -220,8 +220,11 @@ static void take_back(struct asked *a, struct bak_qdrant_made *out)
 	while (rc == 0 && bak_qdrant_now_ms() - begun < LINGER_MS) {
 		rc = look(a, a->q->clean, out, &why);
 		if (rc == 0 && round > ROUNDS_PATIENT &&
-		    bak_qdrant_running(a->q->clean, "running_snapshots", a->collection) == 0)
-			rc = look(a, a->q->clean, out, &why) == 0 ? 2 : 1;
+		    bak_qdrant_running(a->q->clean, "running_snapshots", a->collection) == 0) {
+			rc = look(a, a->q->clean, out, &why);
+			if (rc == 0)
+				rc = 2;
+		}
 		if (rc == 0)
 			rc = bak_http_wait(a->q->clean, &round, &why);
 	}

@@ -109,12 +109,19 @@ untouched
 # --- connections cut in every phase of a backup, which is not tried for long
 sed 's:^timeout = 10s:timeout = 1s:' bakfs.conf >cut.conf
 for phase in 'GET /' 'GET /collections' 'GET /aliases' 'GET /collections/b[a-z]*' \
-	'POST .*/count' 'DELETE .*/bakfs-may-i' 'GET .*/snapshots' 'POST .*/snapshots' \
-	'GET .*/snapshots/.*'; do
+	'POST .*/count' 'DELETE .*/bakfs-may-i' 'GET .*/snapshots' 'GET .*/snapshots/.*'; do
 	qdrant_fault s-live $phase 99 cut
 	expect 1 'lost|does not answer|too slow' bakfs --config cut.conf backup live
 	untouched
 done
+# Asked twice, and no answer; then nobody can say whether there is one.
+qdrant_fault s-live POST .*/snapshots 2 cut
+qdrant_fault s-live GET /telemetry 1 body 99999
+qdrant_fault s-live GET /telemetry 1 die-body 99999
+expect 1 'a snapshot of books that was asked for may lie on the server' \
+	bakfs --config cut.conf backup live
+again
+untouched
 # Whether a snapshot is being made is looked at where the answer is lost.
 qdrant_fault s-live POST .*/snapshots 1 deaf
 qdrant_fault s-live GET .*/snapshots/.* 2 body 30000
