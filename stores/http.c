@@ -80,6 +80,15 @@ int bak_http_again(const struct bak_http *http, struct bak_http **out, struct ba
 	return make(http, http->secret, out, err);
 }
 
+int bak_http_beside(const struct bak_http *http, const struct bak_store_env *env,
+		    struct bak_http **out, struct bak_error *err)
+{
+	if (bak_http_again(http, out, err) < 0)
+		return -1;
+	(*out)->env = env;
+	return 0;
+}
+
 void bak_http_is_known(struct bak_http *http)
 {
 	http->reached = true;
@@ -89,9 +98,8 @@ int bak_http_undoing(const struct bak_http *http, struct bak_http **out, struct 
 {
 	static const struct bak_store_env nobody = {.ctx = NULL};
 
-	if (bak_http_again(http, out, err) < 0)
+	if (bak_http_beside(http, &nobody, out, err) < 0)
 		return -1;
-	(*out)->env = &nobody;
 	(*out)->reached = http->reached;
 	return 0;
 }

@@ -70,6 +70,9 @@ int bak_http_open(const struct bak_store_conf *conf, const struct bak_store_env 
 		  struct bak_error *err);
 /* Another handle to the same server, for another thread. */
 int bak_http_again(const struct bak_http *http, struct bak_http **out, struct bak_error *err);
+/* The same, stopped by another env, which is borrowed. */
+int bak_http_beside(const struct bak_http *http, const struct bak_store_env *env,
+		    struct bak_http **out, struct bak_error *err);
 /* The server has answered another handle before: a lost connection is worth another try. */
 void bak_http_is_known(struct bak_http *http);
 /* The same, for undoing what was begun: it goes on when env says stop. */

@@ -202,23 +202,23 @@ static void *run(void *ctx)
 
 /* --- who reads --- */
 
-static const struct bak_store_conf *address_of(struct bak_chroma_fetch *f)
+static int connect_to(struct bak_chroma_fetch *f, struct bak_http **out, struct bak_error *err)
 {
 	const struct bak_store_conf *conf = f->conf.chroma->conf;
 
 	if (!f->conf.url)
-		return conf;
+		return bak_http_beside(f->conf.chroma->http, &f->env, out, err);
 	f->url = (struct bak_store_pair){.key = (char *)(uintptr_t) "url",
 					 .value = (char *)(uintptr_t)f->conf.url};
 	f->address = (struct bak_store_conf){
 		.name = conf->name, .driver = conf->driver, .n = 1, .pairs = &f->url};
-	return &f->address;
+	return bak_http_open(&f->address, &f->env, &bak_chroma_server, out, err);
 }
 
 static int start_worker(struct bak_chroma_fetch *f, struct worker *w, struct bak_error *err)
 {
 	w->fetch = f;
-	if (bak_http_open(address_of(f), &f->env, &bak_chroma_server, &w->http, err) < 0)
+	if (connect_to(f, &w->http, err) < 0)
 		return -1;
 	bak_http_is_known(w->http);
 	w->started = pthread_create(&w->thread, NULL, run, w) == 0;

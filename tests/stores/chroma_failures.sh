@@ -100,8 +100,9 @@ expect 1 'it does not accept the user or password' bakfs --config wrong.conf bac
 ! grep -q 'open$' err || fail "the password is told"
 expect 1 'live: broken: .*status 401' bakfs --config wrong.conf doctor live
 snapshots 2
-sed 's|^timeout = 20s|&\npassword = sesame|' proxy.conf >right.conf
+sed "s|^timeout = 20s|&\npassword_command = echo once >>$work/asked; echo sesame|" proxy.conf >right.conf
 expect 0 'snapshot 3' bakfs --config right.conf backup live
+is "$(cat asked)" once # not by each thread
 sed 's|^timeout = 20s|&\nuser = me\npassword = sesame|' proxy.conf >right.conf
 expect 0 'snapshot 4' bakfs --config right.conf backup live
 behind POST,/get,1-,status:403
