@@ -228,11 +228,8 @@ static int put_one(struct bak_os *os, const struct kind *kind, const char *name,
 
 	if (!escaped || asprintf(&path, "%.*s%s", (int)stem, kind->put, escaped) < 0)
 		return bak_error_nomem(err);
-	if (!definition || json_is_null(definition)) {
-		int rc = bak_os_call(os->http, "DELETE", path, NULL, NULL, err);
-
-		return rc < 0 && err->code != BAK_NOT_FOUND ? -1 : 0;
-	}
+	if (!definition || json_is_null(definition))
+		return bak_os_delete(os->http, path, NULL, 0, err);
 	body = kind->wrap ? json_pack("{s:O}", kind->wrap, definition) : json_incref(definition);
 	if (bak_os_call(os->http, "PUT", path, body, NULL, err) < 0)
 		return bak_error_wrap(err, "%s of %s", name, kind->file);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LEFT_OVER_DAYS_TODO \
+#define LEFT_OVER_ADVICE \
 	"delete them when nobody wants to go back: curl -X DELETE URL/NAME, or keep them"
 
 static void look_at_health(struct bak_os *os, const struct bak_checkup *checkup)
@@ -74,7 +74,7 @@ static void look_for_remains(struct bak_os *os, const struct bak_checkup *checku
 		}
 	}
 	if (n)
-		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE, LEFT_OVER_DAYS_TODO,
+		bak_checkup_tell(checkup, BAK_AILMENT_ADVICE, LEFT_OVER_ADVICE,
 				 "%zu ind%s left by restores, %s first", n,
 				 n == 1 ? "ex is" : "ices are", first);
 }

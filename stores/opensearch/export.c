@@ -157,9 +157,10 @@ static void close_pits(struct export *x)
 		return;
 	bak_os_go_on(x->os);
 	body = json_pack("{s:O}", "pit_id", ids);
-	if (body)
-		bak_os_call(x->os->http, "DELETE", bak_http_path("/_search/point_in_time"), body,
-			    NULL, &scratch);
+	if (body && bak_os_delete(x->os->http, bak_http_path("/_search/point_in_time"), body, 0,
+				  &scratch) < 0)
+		bak_store_log(x->os->env, "points in time stay open for %s: %s", x->keep_alive,
+			      scratch.msg);
 }
 
 /* A search of one document, the last one written, in a shard or (n_shards 0) in all. */

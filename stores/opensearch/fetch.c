@@ -202,9 +202,8 @@ static void clean_up(struct fetch *f, bool failed)
 	if (failed)
 		bak_os_go_on(f->r->os);
 	if (f->registered &&
-	    bak_os_call(f->r->os->http, "DELETE", bak_http_path("/_snapshot/%s", f->repository),
-			NULL, NULL, &err) < 0 &&
-	    err.code != BAK_NOT_FOUND)
+	    bak_os_delete(f->r->os->http, bak_http_path("/_snapshot/%s", f->repository), NULL, 0,
+			  &err) < 0)
 		bak_store_warn(f->r->os->env, "repository %s stays registered: %s", f->repository,
 			       err.msg);
 	if (f->fresh_fd >= 0 && bak_place_remove(f->folder_fd, f->fresh, &err) < 0)

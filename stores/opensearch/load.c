@@ -404,9 +404,8 @@ static int check_made(struct bak_os_restore *r, const struct bak_os_target *t,
 		return -1;
 	json_object_foreach(json_object_get(body, "aliases"), alias, how)
 	{
-		if (bak_os_call(r->os->http, "DELETE",
-				bak_http_path("/%s/_alias/%s", t->fresh, alias), NULL, NULL,
-				err) < 0)
+		if (bak_os_delete(r->os->http, bak_http_path("/%s/_alias/%s", t->fresh, alias),
+				  NULL, 0, err) < 0)
 			return -1;
 	}
 	if (want && !json_equal(want, json_object_get(body, "mappings")))

@@ -50,7 +50,11 @@ void bak_os_go_on(struct bak_os *os);
 /* A request for JSON: path is freed, NULL is lack of memory. Failures say what to try. */
 int bak_os_call(struct bak_http *http, const char *method, char *path, const json_t *body,
 		json_t **out, struct bak_error *err);
-/* The same, where not being there is an answer: 1, 0, -1. */
+/* Deletes what path names: sent again when its answer is lost, and not being there any more is fine.
+ * timeout_ms as in a bak_http_request. */
+int bak_os_delete(struct bak_http *http, char *path, const json_t *body, uint64_t timeout_ms,
+		  struct bak_error *err);
+/* As bak_os_call, where not being there is an answer: 1, 0, -1. */
 int bak_os_ask(struct bak_http *http, char *path, json_t **out, struct bak_error *err);
 /* Adds to an error what to do about it; -1. */
 int bak_os_advise(struct bak_error *err);
@@ -235,7 +239,6 @@ int bak_os_fetch(struct bak_os_restore *r, struct bak_error *err);
 int bak_os_find_old(struct bak_os_restore *r, struct bak_os_target *t, struct bak_error *err);
 int bak_os_swap(struct bak_os_restore *r, json_t *state, struct bak_error *err);
 int bak_os_rollback(struct bak_os *os, const json_t *state, struct bak_error *err);
-int bak_os_delete_index(struct bak_os *os, const char *index, struct bak_error *err);
 
 /* --- import.c, doctor.c --- */
 

@@ -206,9 +206,12 @@ static void drop_fresh(struct bak_os_restore *r)
 
 	bak_os_go_on(r->os);
 	for (size_t i = 0; i < r->n; i++) {
-		if (r->v[i].made && bak_os_delete_index(r->os, r->v[i].fresh, &err) < 0)
-			bak_store_warn(r->os->env, "index %s is left over: delete it: %s",
-				       r->v[i].fresh, err.msg);
+		const char *fresh = r->v[i].fresh;
+
+		if (r->v[i].made &&
+		    bak_os_delete(r->os->http, bak_http_path("/%s", fresh), NULL, 0, &err) < 0)
+			bak_store_warn(r->os->env, "index %s is left over: delete it: %s", fresh,
+				       err.msg);
 	}
 }
 

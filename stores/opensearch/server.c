@@ -128,6 +128,25 @@ int bak_os_call(struct bak_http *http, const char *method, char *path, const jso
 	return 0;
 }
 
+int bak_os_delete(struct bak_http *http, char *path, const json_t *body, uint64_t timeout_ms,
+		  struct bak_error *err)
+{
+	BAK_AUTO(bak_free_ptr) char *owned = path;
+	BAK_AUTO(bak_free_ptr) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	const struct bak_http_request request = {.method = "DELETE",
+						 .path = owned,
+						 .body = text,
+						 .body_len = text ? strlen(text) : 0,
+						 .again = true,
+						 .timeout_ms = timeout_ms};
+
+	if (!owned || (body && !text))
+		return bak_error_nomem(err);
+	if (bak_http_send(http, &request, NULL, err) == 0 || err->code == BAK_NOT_FOUND)
+		return 0;
+	return bak_os_advise(err);
+}
+
 int bak_os_search(struct bak_http *http, const json_t *body, json_t **out, struct bak_error *err)
 {
 	BAK_AUTO(bak_free_ptr) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;

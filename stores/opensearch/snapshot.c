@@ -55,9 +55,7 @@ static int register_new(struct bak_os *os, const char *name, const json_t *body,
 	    0)
 		return 0;
 	bak_os_go_on(os);
-	if (bak_os_call(os->http, "DELETE", bak_http_path("/_snapshot/%s", name), NULL, NULL,
-			&scratch) < 0 &&
-	    scratch.code != BAK_NOT_FOUND)
+	if (bak_os_delete(os->http, bak_http_path("/_snapshot/%s", name), NULL, 0, &scratch) < 0)
 		bak_store_warn(os->env, "repository %s may stay registered: %s", name, scratch.msg);
 	return -1;
 }
@@ -240,16 +238,9 @@ static int wait_done(struct taking *t, struct bak_error *err)
 
 static int delete_snapshot(struct taking *t, const char *name, struct bak_error *err)
 {
-	const struct bak_http_request request = {
-		.method = "DELETE",
-		.path = bak_http_path("/_snapshot/%s/%s", t->repository, name),
-		/* it answers when it is done */
-		.timeout_ms = 3600000};
-	int rc = request.path ? bak_http_send(t->os->http, &request, NULL, err)
-			      : bak_error_nomem(err);
-
-	free((char *)(uintptr_t)request.path);
-	return rc;
+	/* it answers when it is done */
+	return bak_os_delete(t->os->http, bak_http_path("/_snapshot/%s/%s", t->repository, name),
+			     NULL, 3600000, err);
 }
 
 static int by_text(const void *a, const void *b)
@@ -428,8 +419,7 @@ int bak_os_snapshot(struct bak_os *os, struct bak_writer *writer, json_t *facts,
 	if (rc < 0)
 		bak_os_go_on(os);
 	/* also one that still runs; a whole one is of use to the next */
-	if (rc < 0 && t.asked && !t.whole && delete_snapshot(&t, t.name, &scratch) < 0 &&
-	    scratch.code != BAK_NOT_FOUND)
+	if (rc < 0 && t.asked && !t.whole && delete_snapshot(&t, t.name, &scratch) < 0)
 		bak_store_warn(os->env, "snapshot %s may be left on the server: %s", t.name,
 			       scratch.msg);
 	json_decref(t.before);

@@ -103,14 +103,6 @@ int bak_os_find_old(struct bak_os_restore *r, struct bak_os_target *t, struct ba
 	return t->old ? 0 : bak_error_nomem(err);
 }
 
-int bak_os_delete_index(struct bak_os *os, const char *index, struct bak_error *err)
-{
-	if (bak_os_call(os->http, "DELETE", bak_http_path("/%s", index), NULL, NULL, err) < 0 &&
-	    err->code != BAK_NOT_FOUND)
-		return -1;
-	return 0;
-}
-
 /* --- keeping the old one --- */
 
 static void kept_name(const struct bak_os_restore *r, const struct bak_os_target *t, char *out,
@@ -195,6 +187,7 @@ static void forget_kept(struct bak_os_restore *r, const json_t *entries)
 	struct bak_error err = BAK_ERROR_INIT;
 
 	for (size_t i = 0; i < r->n; i++) {
+		const char *kept = bak_os_text(json_array_get(entries, i), "kept");
 		const struct bak_os_target *t = &r->v[i];
 
 		if (!t->old || json_is_true(json_object_get(t->old, "alias")))
@@ -202,9 +195,9 @@ static void forget_kept(struct bak_os_restore *r, const json_t *entries)
 		if (!was_blocked(t) && unblock(r->os, t->name, &err) < 0)
 			bak_store_warn(r->os->env, "index %s may refuse writes: %s", t->name,
 				       err.msg);
-		if (bak_os_delete_index(r->os, bak_os_text(json_array_get(entries, i), "kept"),
-					&err) < 0)
-			bak_store_warn(r->os->env, "%s", err.msg);
+		if (bak_os_delete(r->os->http, bak_http_path("/%s", kept), NULL, 0, &err) < 0)
+			bak_store_warn(r->os->env, "index %s is left over: delete it: %s", kept,
+				       err.msg);
 	}
 }
 
