@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 #define ENVELOPE_MAX ((size_t)1 << 20)
@@ -17,15 +18,41 @@ static const char *skip_blanks(const char *p, const char *end)
 	return p;
 }
 
+/* A byte of the word is c: its highest bit is set then, and maybe one of those above it. */
+static uint64_t has_byte(uint64_t word, char c)
+{
+	const uint64_t ones = UINT64_MAX / 0xff;
+
+	word ^= ones * (uint8_t)c;
+	return (word - ones) & ~word & ones << 7;
+}
+
+/* Where a string has its first quote, backslash or line feed, or end: most of what comes is text. */
+static const char *plain_end(const char *p, const char *end)
+{
+	uint64_t word;
+
+	while (end - p >= (ptrdiff_t)sizeof word) {
+		memcpy(&word, p, sizeof word);
+		if (has_byte(word, '"') | has_byte(word, '\\') | has_byte(word, '\n'))
+			break;
+		p += sizeof word;
+	}
+	while (p < end && *p != '"' && *p != '\\' && *p != '\n')
+		p++;
+	return p;
+}
+
 /* p is behind the opening quote; the result behind the closing one. No string has a line feed in it:
  * lines are what documents are cut into. */
 static const char *skip_string(const char *p, const char *end)
 {
-	for (; p < end; p++) {
+	while ((p = plain_end(p, end)) < end) {
 		if (*p == '"')
 			return p + 1;
-		if (*p == '\n' || (*p == '\\' && ++p == end))
+		if (*p == '\n' || ++p == end)
 			return NULL;
+		p++;
 	}
 	return NULL;
 }
@@ -75,32 +102,49 @@ const char *bak_os_value_end(const char *p, const char *end)
 	return p > begin ? p : NULL;
 }
 
-bool bak_os_object_get(const char *p, size_t len, const char *key, struct bak_os_span *out)
+/* A key that is looked for, and where its value goes. */
+struct wanted {
+	const char *key;
+	struct bak_os_span *out;
+};
+
+static void take_member(const struct wanted *wanted, size_t n, struct bak_os_span name,
+			struct bak_os_span value)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!wanted[i].out->p && strlen(wanted[i].key) == name.len &&
+		    memcmp(name.p, wanted[i].key, name.len) == 0)
+			*wanted[i].out = value;
+	}
+}
+
+/* All of them in one walk. False: that is no object. */
+static bool object_get(const char *p, size_t len, const struct wanted *wanted, size_t n)
 {
 	const char *end = p + len;
-	size_t key_len = strlen(key);
 
-	*out = (struct bak_os_span){.p = NULL};
+	for (size_t i = 0; i < n; i++)
+		*wanted[i].out = (struct bak_os_span){.p = NULL};
 	p = skip_blanks(p, end);
 	if (p == end || *p != '{')
 		return false;
 	p = skip_blanks(p + 1, end);
 	while (p < end && *p == '"') {
 		const char *name = p + 1;
-		const char *colon = skip_string(name, end);
-		if (!colon)
+		const char *behind = skip_string(name, end);
+		if (!behind)
 			return false;
-		size_t name_len = (size_t)(colon - 1 - name);
+		size_t name_len = (size_t)(behind - 1 - name);
 
-		p = skip_blanks(colon, end);
+		p = skip_blanks(behind, end);
 		if (p == end || *p != ':')
 			return false;
 		p = skip_blanks(p + 1, end);
-		const char *behind = bak_os_value_end(p, end);
+		behind = bak_os_value_end(p, end);
 		if (!behind)
 			return false;
-		if (!out->p && name_len == key_len && memcmp(name, key, key_len) == 0)
-			*out = (struct bak_os_span){p, (size_t)(behind - p)};
+		take_member(wanted, n, (struct bak_os_span){name, name_len},
+			    (struct bak_os_span){p, (size_t)(behind - p)});
 		p = skip_blanks(behind, end);
 		if (p < end && *p == ',')
 			p = skip_blanks(p + 1, end);
@@ -108,6 +152,13 @@ bool bak_os_object_get(const char *p, size_t len, const char *key, struct bak_os
 			break;
 	}
 	return p < end && *p == '}';
+}
+
+bool bak_os_object_get(const char *p, size_t len, const char *key, struct bak_os_span *out)
+{
+	const struct wanted wanted = {key, out};
+
+	return object_get(p, len, &wanted, 1);
 }
 
 bool bak_os_is_object(const char *p, size_t len)
@@ -168,16 +219,14 @@ static int no_answer(struct bak_error *err, const char *what)
 
 static int end_hit(struct bak_os_hits *h, struct bak_error *err)
 {
-	const char *p = (const char *)h->hit.p;
-	size_t len = h->hit.len;
-	struct bak_os_document d;
+	struct bak_os_document d = {.index = {.p = NULL}};
+	const struct wanted wanted[] = {{"_id", &d.id},
+					{"_routing", &d.routing},
+					{"_source", &d.source},
+					{"sort", &d.sort}};
 
-	if (!bak_os_object_get(p, len, "_id", &d.id) ||
-	    !bak_os_object_get(p, len, "_routing", &d.routing) ||
-	    !bak_os_object_get(p, len, "_source", &d.source) ||
-	    !bak_os_object_get(p, len, "sort", &d.sort))
+	if (!object_get((const char *)h->hit.p, h->hit.len, wanted, sizeof wanted / sizeof *wanted))
 		return no_answer(err, "a hit is not JSON, or has comments in it");
-	d.index = (struct bak_os_span){.p = NULL};
 	if (!is_text(&d.id) || (d.routing.p && !is_text(&d.routing)))
 		return no_answer(err, "a hit has no _id");
 	if (!d.source.p || *d.source.p != '{')
@@ -273,6 +322,11 @@ static int feed_envelope(struct bak_os_hits *h, char c, struct bak_error *err)
 static size_t hit_part(struct bak_os_hits *h, const char *p, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
+		if (h->in_string && !h->escaped) {
+			i = (size_t)(plain_end(p + i, p + len) - p);
+			if (i == len)
+				break;
+		}
 		char c = p[i];
 
 		if (h->in_string) {
