@@ -12,8 +12,20 @@
 static void check_service(struct bak_neo4j *neo4j, const struct bak_neo4j_places *places,
 			  const struct bak_checkup *checkup)
 {
-	const struct bak_neo4j_service service = {.neo4j = neo4j, .places = places};
+	BAK_AUTO(bak_neo4j_service_release)
+	struct bak_neo4j_service service = {.neo4j = neo4j, .places = places, .mark_fd = -1};
 	struct bak_error why = BAK_ERROR_INIT;
+	int rc = bak_neo4j_take_over(&service, &why);
+
+	if (rc > 0)
+		bak_checkup_tell(checkup, BAK_AILMENT_BROKEN,
+				 "start it; with restart = yes the next backup does",
+				 "a backup or restore that was killed has left the server stopped");
+	else if (rc < 0 && why.code != BAK_BUSY)
+		bak_checkup_tell(checkup, BAK_AILMENT_BROKEN, "do that before anything else", "%s",
+				 why.msg);
+	if (rc < 0)
+		return;
 
 	if (bak_neo4j_may_stop(&service, &why) < 0)
 		bak_checkup_tell(checkup, BAK_AILMENT_BROKEN,

@@ -134,13 +134,22 @@ int bak_neo4j_dump_backup(struct bak_neo4j *neo4j, struct bak_writer *writer, js
 			  struct bak_error *err)
 {
 	BAK_AUTO(bak_neo4j_places_release) struct bak_neo4j_places places = {.data = NULL};
-	struct bak_neo4j_service service = {.neo4j = neo4j, .places = &places};
+	BAK_AUTO(bak_neo4j_service_release)
+	struct bak_neo4j_service service = {.neo4j = neo4j, .places = &places, .mark_fd = -1};
 	struct saving s = {.neo4j = neo4j, .writer = writer};
 	struct bak_error second = BAK_ERROR_INIT;
 	int rc;
 
 	if (bak_neo4j_places(neo4j, &places, err) < 0 || bak_neo4j_may_stop(&service, err) < 0)
 		return -1;
+	rc = bak_neo4j_take_over(&service, err);
+	if (rc < 0)
+		return -1;
+	if (rc > 0)
+		bak_store_warn(neo4j->env,
+			       "a backup or restore that was killed had left the "
+			       "server stopped%s",
+			       service.stopped ? ": it is started again" : ": start it");
 	rc = dump_stopped(&s, &service, facts, err);
 	/* On every way out; and a good dump stays good when the server does not come back. */
 	if (bak_neo4j_start(&service, &second) < 0)

@@ -63,12 +63,22 @@ unsigned bak_neo4j_version(const char *text);
 /* 1 a server has the data open (by whom into out), 0 nobody, -1. */
 int bak_neo4j_running(const struct bak_neo4j_places *places, char *out, size_t len,
 		      struct bak_error *err);
-/* A server that was stopped by us, or was not running. */
+/* A server that was stopped by us, or was not running. As long as it is stopped a file in its data
+ * folder says so, locked: one without a lock is of a bakfs that was killed. */
 struct bak_neo4j_service {
 	const struct bak_neo4j *neo4j;
 	const struct bak_neo4j_places *places;
 	bool stopped; /* by us: it is to be started */
+	int mark_fd;  /* -1: none */
 };
+#define BAK_NEO4J_MARK ".bakfs-stopped"
+void bak_neo4j_service_release(struct bak_neo4j_service *service);
+/* Says in that file that the folders of `kept` change places with the live ones; "": that none do. */
+int bak_neo4j_mark(struct bak_neo4j_service *service, const char *kept, struct bak_error *err);
+/* What one that was killed left: a stopped server is taken over, to be started as if it had been
+ * stopped now: 1. 0: nothing. -1: BAK_BUSY another bakfs is at it; BAK_REFUSED folders may be half
+ * exchanged. */
+int bak_neo4j_take_over(struct bak_neo4j_service *service, struct bak_error *err);
 /* BAK_BUSY when one runs that we may not stop. Changes nothing. */
 int bak_neo4j_may_stop(const struct bak_neo4j_service *service, struct bak_error *err);
 int bak_neo4j_stop(struct bak_neo4j_service *service, struct bak_error *err);

@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -88,6 +90,93 @@ int bak_neo4j_may_stop(const struct bak_neo4j_service *service, struct bak_error
 	return 0;
 }
 
+/* --- the file that says so --- */
+
+static int open_data(const struct bak_neo4j_service *service, struct bak_error *err)
+{
+	int fd = open(service->places->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? bak_error_sys(err, errno, "%s", service->places->data) : fd;
+}
+
+/* Opens it, by flags, and holds it. 1, 0 it is not there, -1. */
+static int hold_mark(struct bak_neo4j_service *service, int flags, struct bak_error *err)
+{
+	BAK_AUTO(bak_close_fd) int data_fd = open_data(service, err);
+	BAK_AUTO(bak_close_fd) int fd = -1;
+
+	if (data_fd < 0)
+		return -1;
+	fd = openat(data_fd, BAK_NEO4J_MARK, O_RDWR | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return bak_error_set(err, BAK_BUSY,
+				     "another bakfs has stopped the server, and is at work");
+	if (fd < 0 || fsync(data_fd) < 0)
+		return bak_error_sys(err, errno, "%s/" BAK_NEO4J_MARK, service->places->data);
+	service->mark_fd = fd;
+	fd = -1;
+	return 1;
+}
+
+int bak_neo4j_mark(struct bak_neo4j_service *service, const char *kept, struct bak_error *err)
+{
+	size_t len = strlen(kept);
+
+	if (service->mark_fd < 0 && hold_mark(service, O_CREAT, err) < 0)
+		return -1;
+	if (ftruncate(service->mark_fd, 0) < 0 ||
+	    pwrite(service->mark_fd, kept, len, 0) != (ssize_t)len || fsync(service->mark_fd) < 0)
+		return bak_error_sys(err, errno, "%s/" BAK_NEO4J_MARK, service->places->data);
+	return 0;
+}
+
+static void unmark(struct bak_neo4j_service *service)
+{
+	struct bak_error scratch = BAK_ERROR_INIT;
+
+	if (service->mark_fd < 0)
+		return;
+	BAK_AUTO(bak_close_fd) int data_fd = open_data(service, &scratch);
+	if (data_fd >= 0)
+		unlinkat(data_fd, BAK_NEO4J_MARK, 0);
+	bak_close_fd(&service->mark_fd);
+}
+
+void bak_neo4j_service_release(struct bak_neo4j_service *service)
+{
+	bak_close_fd(&service->mark_fd);
+}
+
+int bak_neo4j_take_over(struct bak_neo4j_service *service, struct bak_error *err)
+{
+	char kept[NAME_MAX + 1] = "", holder[128];
+	int rc = hold_mark(service, 0, err);
+
+	if (rc <= 0)
+		return rc;
+	if (pread(service->mark_fd, kept, sizeof kept - 1, 0) < 0)
+		return bak_error_sys(err, errno, "%s/" BAK_NEO4J_MARK, service->places->data);
+	if (*kept) {
+		bak_close_fd(&service->mark_fd); /* and it stays */
+		return bak_error_set(
+			err, BAK_REFUSED,
+			"a restore was killed while databases and transactions changed "
+			"places with those in %s/%s: see to it that both are the old or "
+			"both the new ones, then delete %s/" BAK_NEO4J_MARK,
+			service->places->data, kept, service->places->data);
+	}
+	rc = bak_neo4j_running(service->places, holder, sizeof holder, err);
+	if (rc != 0) {
+		unmark(service);
+		return rc < 0 ? -1 : 0;
+	}
+	service->stopped = bak_store_get_bool(service->neo4j->conf, "restart") &&
+			   bak_store_get(service->neo4j->conf, "start_command");
+	return 1;
+}
+
 /* --- stop and start --- */
 
 static int give_nothing(void *ctx, const void **out_p, size_t *out_len, struct bak_error *err)
@@ -144,6 +233,12 @@ int bak_neo4j_stop(struct bak_neo4j_service *service, struct bak_error *err)
 		return rc;
 	if (bak_neo4j_may_stop(service, err) < 0)
 		return -1;
+	/* A backup does not fail because there is no room to write this down. */
+	if (bak_neo4j_mark(service, "", err) < 0) {
+		if (err->code == BAK_BUSY)
+			return -1;
+		bak_store_log(service->neo4j->env, "%s", err->msg);
+	}
 	/* Even a command that fails may have stopped it. */
 	service->stopped = true;
 	if (run_command(service, "stop_command", false, err) < 0)
@@ -225,17 +320,21 @@ static int wait_online(const struct bak_neo4j_service *service, struct bak_error
 int bak_neo4j_start(struct bak_neo4j_service *service, struct bak_error *err)
 {
 	char holder[128];
-	int rc;
+	int rc = 0;
 
-	if (!service->stopped)
-		return 0;
-	service->stopped = false;
 	/* The command that should have stopped it may have failed. */
-	rc = bak_neo4j_running(service->places, holder, sizeof holder, err);
-	if (rc != 0)
-		return rc < 0 ? -1 : 0;
-	if (run_command(service, "start_command", true, err) < 0 ||
-	    wait_for(service, true, err) < 0)
+	if (service->stopped)
+		rc = bak_neo4j_running(service->places, holder, sizeof holder, err);
+	if (rc == 0 && service->stopped) {
+		service->stopped = false;
+		if (run_command(service, "start_command", true, err) < 0 ||
+		    wait_for(service, true, err) < 0)
+			return -1;
+		rc = wait_online(service, err);
+	}
+	service->stopped = false;
+	if (rc < 0)
 		return -1;
-	return wait_online(service, err);
+	unmark(service);
+	return 0;
 }

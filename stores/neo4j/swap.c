@@ -24,8 +24,10 @@
 
 /* What changes places: of each database the store and the logs. */
 struct exchange {
+	struct bak_neo4j_service *service;
 	struct bak_neo4j_places *places;
-	int kept_fd; /* the folder with "databases" and "transactions" of the other side */
+	const char *kept; /* the folder with "databases" and "transactions" of the other side */
+	int kept_fd;
 	const char *names[DATABASES_MAX];
 	size_t n;
 };
@@ -72,23 +74,27 @@ static int exchange_all(const struct exchange *x, struct bak_error *err)
 	struct bak_error second = BAK_ERROR_INIT;
 	size_t done = 0;
 
+	if (bak_neo4j_mark(x->service, x->kept, err) < 0)
+		return -1;
 	while (done < 2 * x->n && toggle(x, done, err) == 0)
 		done++;
 	if (done == 2 * x->n)
-		return 0;
+		return bak_neo4j_mark(x->service, "", err);
 	while (done > 0) {
 		if (toggle(x, --done, &second) < 0)
 			return bak_error_wrap(err, "half exchanged, and not undone (%s)",
 					      second.msg);
 	}
+	if (bak_neo4j_mark(x->service, "", &second) < 0)
+		bak_store_log(x->service->neo4j->env, "%s", second.msg);
 	return bak_error_wrap(err, "exchanging the folders");
 }
 
 /* With the server stopped meanwhile. When it does not come up with the new ones, the old ones are
  * put back. */
-static int exchange_and_start(struct bak_neo4j_service *service, const struct exchange *x,
-			      bool *out_unchanged, struct bak_error *err)
+static int exchange_and_start(const struct exchange *x, bool *out_unchanged, struct bak_error *err)
 {
+	struct bak_neo4j_service *service = x->service;
 	struct bak_error second = BAK_ERROR_INIT;
 	int rc = bak_neo4j_stop(service, err);
 
@@ -362,8 +368,12 @@ static int note_state(struct restore *r, const char *kept, json_t *state, struct
 
 static int put_in_place(struct restore *r, json_t *state, struct bak_error *err)
 {
-	struct exchange x = {.places = &r->places, .kept_fd = r->fresh_fd, .n = r->n};
 	char kept[NAME_MAX + 1];
+	struct exchange x = {.service = &r->service,
+			     .places = &r->places,
+			     .kept = kept,
+			     .kept_fd = r->fresh_fd,
+			     .n = r->n};
 	bool unchanged;
 
 	for (size_t i = 0; i < r->n; i++)
@@ -377,7 +387,7 @@ static int put_in_place(struct restore *r, json_t *state, struct bak_error *err)
 	memcpy(r->fresh, kept, sizeof kept);
 	if (note_state(r, kept, state, err) < 0 || bak_store_no_return(r->neo4j->env, err) < 0)
 		return -1;
-	if (exchange_and_start(&r->service, &x, &unchanged, err) < 0) {
+	if (exchange_and_start(&x, &unchanged, err) < 0) {
 		if (unchanged)
 			json_object_set_new(state, "unchanged", json_true());
 		else
@@ -397,8 +407,8 @@ static int put_in_place(struct restore *r, json_t *state, struct bak_error *err)
 static int prepare(struct restore *r, struct bak_error *err)
 {
 	if (find_targets(r, err) < 0 || bak_neo4j_places(r->neo4j, &r->places, err) < 0 ||
-	    bak_neo4j_may_stop(&r->service, err) < 0 || check_version(r, err) < 0 ||
-	    check_place(r, err) < 0 || make_fresh(r, err) < 0)
+	    bak_neo4j_may_stop(&r->service, err) < 0 || bak_neo4j_take_over(&r->service, err) < 0 ||
+	    check_version(r, err) < 0 || check_place(r, err) < 0 || make_fresh(r, err) < 0)
 		return -1;
 	for (size_t i = 0; i < r->n; i++) {
 		if (load(r, &r->targets[i], err) < 0)
@@ -418,6 +428,7 @@ static void release(struct restore *r)
 		bak_found_release(&r->targets[i].found);
 	bak_close_fd(&r->fresh_fd);
 	bak_close_fd(&r->data_fd);
+	bak_neo4j_service_release(&r->service);
 	bak_neo4j_places_release(&r->places);
 	json_decref(r->facts);
 	free(r->conf_dir);
@@ -434,10 +445,15 @@ int bak_neo4j_dump_restore(struct bak_neo4j *neo4j, const struct bak_restore_fro
 			    .fresh_fd = -1};
 	int rc;
 
-	r.service = (struct bak_neo4j_service){.neo4j = neo4j, .places = &r.places};
+	struct bak_error second = BAK_ERROR_INIT;
+
+	r.service = (struct bak_neo4j_service){.neo4j = neo4j, .places = &r.places, .mark_fd = -1};
 	rc = prepare(&r, err);
 	if (rc == 0)
 		rc = put_in_place(&r, state, err);
+	else if (bak_neo4j_start(&r.service, &second) < 0)
+		bak_store_warn(neo4j->env, "the server was found stopped and did not start: %s",
+			       second.msg);
 	release(&r);
 	return rc;
 }
@@ -445,11 +461,13 @@ int bak_neo4j_dump_restore(struct bak_neo4j *neo4j, const struct bak_restore_fro
 int bak_neo4j_dump_rollback(struct bak_neo4j *neo4j, const json_t *state, struct bak_error *err)
 {
 	BAK_AUTO(bak_neo4j_places_release) struct bak_neo4j_places places = {.data = NULL};
-	struct bak_neo4j_service service = {.neo4j = neo4j, .places = &places};
+	BAK_AUTO(bak_neo4j_service_release)
+	struct bak_neo4j_service service = {.neo4j = neo4j, .places = &places, .mark_fd = -1};
 	const char *parent = json_string_value(json_object_get(state, "parent"));
 	const char *kept = json_string_value(json_object_get(state, "kept"));
 	const json_t *names = json_object_get(state, "databases");
-	struct exchange x = {.places = &places, .n = json_array_size(names)};
+	struct exchange x = {
+		.service = &service, .places = &places, .kept = kept, .n = json_array_size(names)};
 	BAK_AUTO(bak_free_ptr) char *path = NULL;
 	bool unchanged;
 
@@ -467,8 +485,8 @@ int bak_neo4j_dump_rollback(struct bak_neo4j *neo4j, const json_t *state, struct
 	BAK_AUTO(bak_close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return bak_error_sys(err, errno, "what was kept, %s", path);
-	if (bak_neo4j_places(neo4j, &places, err) < 0)
+	if (bak_neo4j_places(neo4j, &places, err) < 0 || bak_neo4j_take_over(&service, err) < 0)
 		return -1;
 	x.kept_fd = fd;
-	return exchange_and_start(&service, &x, &unchanged, err);
+	return exchange_and_start(&x, &unchanged, err);
 }

@@ -214,6 +214,45 @@ snapshots 4
 ! runs || fail "it runs"
 ./start
 
+# --- killed in the middle: the next one finds out, and starts the server again
+touch block
+setsid bakfs backup free >out 2>err </dev/null &
+backup=$!
+until [ -e blocked ]; do
+	kill -0 $backup
+	read -rt 0.02 <> <(:) || :
+done
+expect 1 'another bakfs has stopped the server, and is at work' bakfs restore free@latest --yes
+bakfs doctor free >out 2>&1 || true
+! grep -q killed out || fail "$(cat out)"
+kill -KILL -- -$backup
+wait $backup 2>/dev/null || true
+rm block blocked
+! runs || fail "it runs while it is dumped"
+expect 1 'free: broken: a backup or restore that was killed has left the server stopped' \
+	bakfs doctor free
+echo 'Database does not exist: neo4j' >say-dump
+expect 1 'had left the server stopped: it is started again' bakfs backup free
+runs
+rm say-dump
+unchanged
+./stop
+: >"$home/data/.bakfs-stopped"
+echo 5.25.1 >version
+expect 1 'the snapshot is of Neo4j 5.26.30, and here is 5.25.1' bakfs restore free@latest --yes
+runs
+./stop
+printf databases.before-x >"$home/data/.bakfs-stopped"
+echo 5.26.30 >version
+for what in 'backup free' 'doctor free' 'restore free@latest --yes'; do
+	expect 1 'killed while databases and transactions changed places with those in .*before-x' \
+		bakfs $what
+done
+! runs || fail "it runs with what may be half exchanged"
+rm "$home/data/.bakfs-stopped"
+./start
+unchanged
+
 # --- no room in the repository
 if [ $EUID = 0 ] && mkdir full && mount -t tmpfs -o size=300k none full 2>/dev/null; then
 	sed "s:^path = .*:path = $work/full/repo:" bakfs.conf >full.conf
