@@ -97,9 +97,10 @@ END
 		>"$dir/data/dbms/auth.ini"
 }
 
+# Nothing that costs a starting server its time is run before its port is open.
 neo4j_ready()
 {
-	neo4j "$1" 'RETURN 1' >/dev/null 2>&1
+	(: <>"/dev/tcp/127.0.0.1/$(<"$1/port")") 2>/dev/null && neo4j "$1" 'RETURN 1' >/dev/null 2>&1
 }
 
 # Another port when it is taken: seen by its end before it was ready.

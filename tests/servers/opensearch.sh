@@ -67,7 +67,9 @@ print("http://127.0.0.1:%d" % s.getsockname()[1])' >"$dir/url"
 		"$@" >"$dir/console" 2>&1 </dev/null) &
 	pid=$!
 	echo $pid >"$dir/pid"
-	until curl -sf -m 5 -o "$dir/health" "$(cat "$dir/url")/_cluster/health?wait_for_status=yellow&timeout=2s"; do
+	# nothing that costs a starting server its time before its port is open
+	until (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null &&
+		curl -sf -m 5 -o "$dir/health" "$(cat "$dir/url")/_cluster/health?wait_for_status=yellow&timeout=2s"; do
 		kill -0 $pid 2>/dev/null || {
 			grep -v '^[[:space:]]*at ' "$dir/console" | tail -5 >&2
 			return 1

@@ -1,7 +1,8 @@
 #!/bin/bash
 # What goes wrong with OpenSearch, made to go wrong by the server itself where it will, else by a proxy
 # before it (tests/servers/http_proxy.py): each with its message, nothing recorded as a good snapshot,
-# and the indices as they were before.
+# and the indices as they were before. CUTS=all: the connection is lost at each request of a backup and of
+# a restore, not at some of those that change something.
 set -euo pipefail
 . "$TESTS/servers/opensearch.sh"
 . "$TESTS/lib/cli.sh"
@@ -16,7 +17,7 @@ opensearch_start s-live || fail "no server"
 url=$(cat s-live/url)
 mkdir proxy
 python3 "$TESTS/servers/http_proxy.py" "$url" proxy 2>proxy/errors &
-until [ -s proxy/url ]; do :; done
+until [ -s proxy/url ]; do read -rt 0.05 <> <(:) || :; done
 setup_repository <<END
 [store live]
 type = opensearch
@@ -46,8 +47,16 @@ digest >want
 # rules RULE...: of the proxy; none: it does what it should.
 rules()
 {
-	printf '%s\n' "$@" | jq -cs . >proxy/new
+	local IFS=,
+	echo "[$*]" >proxy/new
 	mv proxy/new proxy/rules
+}
+# tables: what indices and repositories there are, and how many documents came and went: all of what a
+# backup could have changed.
+tables()
+{
+	opensearch s-live GET '/_cat/indices?h=index,uuid,status,docs.count,docs.deleted&s=index&expand_wildcards=all'
+	opensearch s-live GET /_snapshot
 }
 # same: the indices are as they were, can be written to, and nothing is left beside them.
 same()
@@ -67,15 +76,19 @@ pits()
 # refused REGEX COMMAND...: with that message; no snapshot more, all as before.
 refused()
 {
-	local regex=$1 before after
+	local regex=$1 before
 	shift
-	before=$(bakfs list --json | jq '.snapshots | length')
+	[[ $* == *restore* ]] || tables >tables
+	before=$(ls repo/snapshots)
 	expect 1 "$regex" "$@"
 	cp err told
 	rules
-	after=$(bakfs list --json | jq '.snapshots | length')
-	is "$after" "$before"
-	same
+	is "$(ls repo/snapshots)" "$before"
+	if [[ $* == *restore* ]]; then
+		same
+	else
+		tables | diff tables - || fail "a backup changed that"
+	fi
 	is "$(pits)" 0
 }
 
@@ -120,7 +133,10 @@ refused 'No search context found.*the point in time is gone' bakfs backup live
 rules '{"match": "POST /_search$", "from": 6, "times": 1, "do": "wait"}'
 bakfs backup live >out 2>err </dev/null &
 backup=$!
-until [ -e proxy/waiting ]; do kill -0 $backup || fail "it ended: $(cat out err)"; done
+until [ -e proxy/waiting ]; do
+	kill -0 $backup || fail "it ended: $(cat out err)"
+	read -rt 0.05 <> <(:) || :
+done
 opensearch_kill s-live
 opensearch_start s-live || fail "no server again"
 : >proxy/go
@@ -163,7 +179,8 @@ with "path = $work/s-live/repo/other"
 refused 'repository bakfs lies in .*/shared' bakfs --config with.conf backup snap
 
 # --- mode snapshot: what the server makes of it
-rules '{"match": "GET /_snapshot/bakfs/bakfs-", "do": "replace", "what": "\"state\":\"SUCCESS\"", "by": "\"state\":\"PARTIAL\""}'
+rules '{"match": "GET /_snapshot/bakfs/bakfs-", "do": "replace", "what": "\"state\":\"SUCCESS\"", "by": "\"state\":\"PARTIAL\""}' \
+	'{"match": "DELETE /_snapshot/bakfs/", "times": 2, "do": "drop"}'
 refused "the server's snapshot is PARTIAL: 0 of" bakfs backup snap
 is "$(opensearch s-live GET /_snapshot/bakfs/_all | jq '.snapshots | length')" 1
 rules '{"match": "GET /_snapshot/bakfs/bakfs-", "do": "replace", "what": "\"failed\":0", "by": "\"failed\":1"}'
@@ -201,7 +218,12 @@ opensearch s-live PUT /_cluster/settings '{"transient": {"cluster.max_shards_per
 opensearch s-live PUT /_index_template/full '{"index_patterns": ["bakfs-*"], "template": {"settings": {"index.blocks.read_only_allow_delete": true}}}' >/dev/null
 expect 1 'read-only-allow-delete.*data disk is full' bakfs restore 1 --yes
 opensearch s-live DELETE /_index_template/full >/dev/null
-same
+# An answer that is lost; and clean-ups that do not arrive, or of which nobody hears.
+rules '{"match": "POST /articles/_clone", "times": 1, "do": "lose"}' \
+	'{"match": "DELETE /bakfs-", "times": 3, "do": "drop"}' \
+	'{"match": "DELETE /bakfs-", "times": 2, "do": "lose"}'
+refused 'keeping index articles as bakfs-before-.*already exists' bakfs restore 1 --yes
+! grep -q 'left over' told || fail "$(cat told)"
 rules '{"match": "_bulk", "times": 2, "do": "items", "status": 429}'
 expect 0 'live: restored' bakfs restore 1 --yes
 rules
@@ -248,4 +270,49 @@ rules '{"match": "POST /_aliases", "do": "drop"}' '{"match": "_resolve/index/(ar
 expect 1 'nobody knows whether alias articles leads to bakfs-.*the old index is kept as bakfs-before' bakfs restore 1 --yes
 rules
 opensearch s-live DELETE "/bakfs-2*" >/dev/null
+same
+
+# --- CUTS=all: a connection that is lost at each request of a restore, once, and of a backup, for good
+[ "${CUTS-}" = all ] || exit 0
+# requests COMMAND...: how many it makes.
+requests()
+{
+	: >proxy/log
+	"$@" >out 2>err </dev/null
+	wc -l <proxy/log
+}
+for store in live snap; do
+	all=$(requests bakfs restore $store@latest --yes)
+	expect 0 'rolled back' bakfs rollback $store --yes
+	opensearch s-live DELETE "/bakfs-2*" >/dev/null
+	for ((from = 1; from <= all; from++)); do
+		for do in lose drop; do
+			rules "{\"match\": \".\", \"from\": $from, \"times\": 1, \"do\": \"$do\"}"
+			status=0
+			bakfs restore $store@latest --yes >out 2>err </dev/null || status=$?
+			rules
+			if [ $status = 1 ]; then
+				[ -s err ] || fail "no word of it"
+			else
+				digest | diff want - >diff || fail "$store: $do at $from: $(head -3 diff)"
+				expect 0 'rolled back' bakfs rollback $store --yes
+			fi
+			opensearch s-live DELETE "/bakfs-2*" >/dev/null
+			same
+		done
+	done
+	all=$(requests bakfs backup $store)
+	before=$(ls repo/snapshots)
+	for ((from = 1; from < all; from++)); do
+		rules "{\"match\": \".\", \"from\": $from, \"do\": \"drop\"}"
+		status=0
+		bakfs backup $store >out 2>err </dev/null || status=$?
+		rules
+		[ $status = 3 ] || is $status 1
+		[ $status = 1 ] || before=$(ls repo/snapshots)
+		[ -s err ] || fail "no word of it"
+		is "$(ls repo/snapshots)" "$before"
+		opensearch s-live DELETE /_search/point_in_time/_all >/dev/null
+	done
+done
 same
