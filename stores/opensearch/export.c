@@ -137,10 +137,16 @@ static int open_pit(struct export *x, struct saved *s, struct bak_error *err)
 				      index, x->keep_alive),
 			NULL, &answer, err) < 0)
 		return bak_error_wrap(err, "index %s: no point in time", index);
-	if (!*bak_os_text(answer, "pit_id") || bak_os_check_shards(answer, err) < 0)
-		return bak_error_wrap(err, "index %s: no point in time", index);
+	if (!*bak_os_text(answer, "pit_id"))
+		return bak_error_set(err, BAK_CORRUPT, "index %s: a point in time without an id",
+				     index);
+	/* one that is not whole is open too, and to be closed */
 	s->pit = strdup(bak_os_text(answer, "pit_id"));
-	return s->pit ? 0 : bak_error_nomem(err);
+	if (!s->pit)
+		return bak_error_nomem(err);
+	if (bak_os_check_shards(answer, err) < 0)
+		return bak_error_wrap(err, "index %s: no point in time", index);
+	return 0;
 }
 
 static void close_pits(struct export *x)

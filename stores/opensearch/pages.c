@@ -163,6 +163,7 @@ static int check_envelope(const struct bak_os_hits *hits, struct bak_error *err)
 	return bak_os_check_answer(answer, err);
 }
 
+/* 1 the answer was left off or cut behind some documents, 0 it is whole, -1. */
 static int ask_page(struct lane *lane, const char *text, struct bak_error *err)
 {
 	struct bak_os_hits hits = {.take = take_hit, .ctx = lane};
@@ -177,6 +178,8 @@ static int ask_page(struct lane *lane, const char *text, struct bak_error *err)
 
 	if (rc == 0)
 		rc = check_envelope(&hits, err);
+	else if (lane->enough || (err->code == BAK_UNAVAILABLE && lane->hits))
+		rc = 1;
 	else
 		bak_os_advise(err);
 	bak_os_hits_release(&hits);
@@ -191,6 +194,7 @@ static int read_page(struct lane *lane, const struct bak_os_slice *slice, uint64
 	BAK_AUTO(bak_os_json_free) json_t *body = query(slice, from, to, size);
 	BAK_AUTO(bak_free_ptr) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	struct bak_error why = BAK_ERROR_INIT;
+	int rc;
 
 	if (!text)
 		return bak_error_nomem(err);
@@ -198,10 +202,9 @@ static int read_page(struct lane *lane, const struct bak_os_slice *slice, uint64
 	lane->floor = from;
 	lane->enough = false;
 	lane->out.len = 0;
-	if (ask_page(lane, text, &why) == 0)
-		return lane->hits == size;
-	if (lane->enough || (why.code == BAK_UNAVAILABLE && lane->hits))
-		return 1;
+	rc = ask_page(lane, text, &why);
+	if (rc >= 0)
+		return rc > 0 || lane->hits == size;
 	*err = why;
 	return bak_error_wrap(err, "index %s", slice->index);
 }
