@@ -264,10 +264,11 @@ static int store_index(struct import *im, int dir_fd, const char *file, const ch
 		rc = bak_os_write_json(im->writer, BAK_OS_INDEX_FILE, body, err);
 	if (rc < 0)
 		return -1;
-	json_object_set_new(im->counts, name, json_integer((json_int_t)im->documents));
-	json_array_append_new(im->list, json_pack("{s:s, s:I, s:O*}", "name", name, "documents",
-						  (json_int_t)im->documents, "aliases",
-						  bak_os_at(body, "aliases", NULL)));
+	if (json_object_set_new(im->counts, name, json_integer((json_int_t)im->documents)) < 0 ||
+	    json_array_append_new(im->list, json_pack("{s:s, s:I, s:O*}", "name", name, "documents",
+						      (json_int_t)im->documents, "aliases",
+						      bak_os_at(body, "aliases", NULL))) < 0)
+		return bak_error_nomem(err);
 	return bak_writer_leave(im->writer, err);
 }
 

@@ -117,8 +117,9 @@ static int add_index(struct bak_os *os, const json_t *found, struct bak_os_indic
 	if (!bak_os_is_wanted(os, *stream ? stream : name,
 			      *name == '.' ? !*stream : has(attributes, "hidden")))
 		return 0;
-	if (*stream && !has(out->streams, stream))
-		json_array_append_new(out->streams, json_string(stream));
+	if (*stream && !has(out->streams, stream) &&
+	    json_array_append_new(out->streams, json_string(stream)) < 0)
+		return bak_error_nomem(err);
 	if (bak_grow(&out->v, &out->cap, out->n, sizeof *out->v) < 0)
 		return bak_error_nomem(err);
 	struct bak_os_index *index = &out->v[out->n];

@@ -179,7 +179,7 @@ void bak_os_catalogue_release(struct bak_os_catalogue *catalogue);
 /* A whole snapshot by its name, or the newest one (NULL): its entry, borrowed; NULL: none. */
 const json_t *bak_os_catalogue_find(const struct bak_os_catalogue *catalogue, int dir_fd,
 				    const char *name);
-/* Its indices, as the manifest has them. */
+/* Its indices, as the manifest has them; NULL for lack of memory. */
 json_t *bak_os_catalogue_indices(const struct bak_os_catalogue *catalogue, const json_t *snapshot);
 
 /* All that the catalogue names is in the folder, and each file as it was written. */

@@ -231,6 +231,7 @@ json_t *bak_os_catalogue_indices(const struct bak_os_catalogue *catalogue, const
 {
 	const char *uuid = bak_os_text(snapshot, "uuid"), *concrete;
 	json_t *list = json_array(), *index;
+	int rc = 0;
 
 	json_object_foreach(json_object_get(catalogue->json, "indices"), concrete, index)
 	{
@@ -239,10 +240,14 @@ json_t *bak_os_catalogue_indices(const struct bak_os_catalogue *catalogue, const
 		if (!has_text(json_object_get(index, "snapshots"), uuid) ||
 		    strncmp(concrete, ".ds-", 4) == 0)
 			continue;
-		json_array_append_new(list, json_pack("{s:s, s:s}", "name", name ? name : concrete,
+		rc |= json_array_append_new(list,
+					    json_pack("{s:s, s:s}", "name", name ? name : concrete,
 						      "concrete", concrete));
 	}
-	return list;
+	if (rc == 0)
+		return list;
+	json_decref(list);
+	return NULL;
 }
 
 /* --- is it whole --- */

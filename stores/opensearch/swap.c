@@ -383,8 +383,9 @@ static int is_exchanged(struct bak_os_restore *r)
 static json_t *plan(struct bak_os_restore *r)
 {
 	json_t *entries = json_array();
+	int rc = entries ? 0 : -1;
 
-	for (size_t i = 0; entries && i < r->n; i++) {
+	for (size_t i = 0; rc == 0 && i < r->n; i++) {
 		const struct bak_os_target *t = &r->v[i];
 		char kept[BAK_OS_NAME_MAX + 40];
 		json_t *after = json_object_get(t->facts, "aliases");
@@ -394,13 +395,16 @@ static json_t *plan(struct bak_os_restore *r)
 			snprintf(kept, sizeof kept, "%s", bak_os_text(t->old, "index"));
 		else
 			kept_name(r, t, kept, sizeof kept);
-		json_array_append_new(
+		rc = json_array_append_new(
 			entries,
 			json_pack("{s:s, s:s, s:s*, s:O*, s:o}", "name", t->name, "fresh", t->fresh,
 				  "kept", t->old ? kept : NULL, "before", before, "after",
 				  json_is_object(after) ? json_copy(after) : json_object()));
 	}
-	return entries;
+	if (rc == 0)
+		return entries;
+	json_decref(entries);
+	return NULL;
 }
 
 /* What a rollback will put back, for its question. */
