@@ -83,6 +83,7 @@ bench_opensearch()
 			value size-$mode "$size"
 			opensearch_fill 0 $documents $((i + 1))
 			before=$(repository_size)
+			[ $mode = snapshot ] || measure curl-second bash -c "opensearch_read $shards"
 			measure second-$mode "$bakfs" -q backup
 			value added-$mode $(($(repository_size) - before))
 		done
@@ -92,7 +93,7 @@ bench_opensearch()
 
 	begin_table opensearch
 	compare 'first export, beside reading it with curl' first-export curl 1.25
-	compare 'export after 1 % changed' second-export curl ''
+	compare 'export after 1 % changed' second-export curl-second 1.25
 	share 'which adds, of the export' "$(median added-export)" "$(median size-export)" B '3 %'
 	share 'a snapshot after 1 % changed adds' "$(median added-snapshot)" "$(median size-snapshot)" B '3 %'
 	peak 'peak of a first export' first-export '128 MiB'
