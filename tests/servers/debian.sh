@@ -47,7 +47,7 @@ debian_need()
 		return 1
 	}
 	debian_root=$folder/root
-	PATH=$debian_root/usr/sbin:$debian_root/usr/bin:$debian_root/sbin:$debian_root/bin:$PATH
+	PATH=$debian_root/usr/sbin:$debian_root/usr/bin:$debian_root/sbin:$debian_root/bin:$PATH:/usr/sbin
 	for folder in "$debian_root"/usr/lib/{,*-linux-gnu/}"$name" "$debian_root"/usr/lib/*-linux-gnu; do
 		[ ! -d "$folder" ] || LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 	done
