@@ -35,6 +35,7 @@ listed() # NAME DIR
 	ls "$2" | grep -qx "$1"
 }
 
+run_shown() { [ -d mnt/by-date/*/"${stamp:9:6}Z-manual"/src ]; }
 for options in '' '-o ro'; do
 	mount_it $options
 	for round in 1 2 3; do
@@ -50,7 +51,7 @@ for options in '' '-o ro'; do
 		[ -f "mnt/by-store/src/$stamp.json" ] || fail "no manifest"
 		is "$(jq -r .stamp mnt/latest/src.json)" "$stamp"
 		(cd mnt/latest && sha256sum -c --quiet src.sha256)
-		[ -d mnt/by-date/*/"${stamp:9:6}Z-manual"/src ] || fail "no run"
+		until_true run_shown
 	done
 	unmount_it
 done

@@ -386,7 +386,7 @@ static int write_text(struct bak_writer *w, const uint8_t *p, size_t len,
  * be found is stored anew. */
 static void test_a_disk_that_fails(void **state)
 {
-	enum { LEN = 3000000 };
+	enum { LEN = 800000 };
 	uint8_t *text = malloc(LEN);
 	unsigned failed = 0, served = 0;
 	(void)state;
