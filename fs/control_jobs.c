@@ -340,7 +340,9 @@ static void job_died(struct bak_control *c, struct bak_job *job, const char *how
 	} else {
 		snprintf(job->info.state, sizeof job->info.state, "failed");
 		snprintf(job->info.error, sizeof job->info.error,
-			 "the job's process ended before it began (%s): nothing was changed", how);
+			 "the job's process ended before it began (%s): nothing was "
+			 "changed, log may say why",
+			 how);
 	}
 	job->info.finished = time(NULL);
 	if (bak_job_write_failed(c->jobs_dir, &job->info, &err) < 0)
