@@ -20,6 +20,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define UNREGISTER_TRIES 8 /* 5 s */
+
 struct fetch {
 	struct bak_os_restore *r;
 	const char *path, *server_path, *snapshot;
@@ -194,16 +196,29 @@ static int wait_done(struct fetch *f, struct bak_os_target *t, struct bak_error 
 	return rc < 0 ? -1 : check_count(f, t, err);
 }
 
+/* Not while it restores from there; it takes a moment to note that an index is done, or gone. */
+static int unregister(struct fetch *f, struct bak_error *err)
+{
+	struct bak_http *http = f->r->os->http;
+	unsigned round = 0;
+
+	while (bak_os_delete(http, bak_http_path("/_snapshot/%s", f->repository), NULL, 0, err) <
+	       0) {
+		if (round == UNREGISTER_TRIES || !strstr(err->msg, "currently used") ||
+		    bak_http_wait(http, &round, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* Whatever it was that failed, the server need not see the folder any more. */
 static void clean_up(struct fetch *f, bool failed)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 
 	if (failed)
-		bak_os_go_on(f->r->os);
-	if (f->registered &&
-	    bak_os_delete(f->r->os->http, bak_http_path("/_snapshot/%s", f->repository), NULL, 0,
-			  &err) < 0)
+		bak_os_drop_fresh(f->r);
+	if (f->registered && unregister(f, &err) < 0)
 		bak_store_warn(f->r->os->env, "repository %s stays registered: %s", f->repository,
 			       err.msg);
 	if (f->fresh_fd >= 0 && bak_place_remove(f->folder_fd, f->fresh, &err) < 0)

@@ -229,6 +229,8 @@ struct bak_os_restore {
 };
 int bak_os_restore(struct bak_os *os, const struct bak_restore_from *from, json_t *state,
 		   struct bak_error *err);
+/* After a failure: deletes what was made; what cannot be deleted is told. */
+void bak_os_drop_fresh(struct bak_os_restore *r);
 /* Fill all targets, under their fresh names; each is complete afterwards and has its count. */
 int bak_os_load(struct bak_os_restore *r, struct bak_error *err);
 int bak_os_fetch(struct bak_os_restore *r, struct bak_error *err);

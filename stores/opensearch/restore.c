@@ -200,7 +200,7 @@ static int note_counts(struct bak_os_restore *r, struct bak_error *err)
 	return rc < 0 ? bak_error_nomem(err) : 0;
 }
 
-static void drop_fresh(struct bak_os_restore *r)
+void bak_os_drop_fresh(struct bak_os_restore *r)
 {
 	struct bak_error err = BAK_ERROR_INIT;
 
@@ -212,6 +212,7 @@ static void drop_fresh(struct bak_os_restore *r)
 		    bak_os_delete(r->os->http, bak_http_path("/%s", fresh), NULL, 0, &err) < 0)
 			bak_store_warn(r->os->env, "index %s is left over: delete it: %s", fresh,
 				       err.msg);
+		r->v[i].made = false;
 	}
 }
 
@@ -241,7 +242,7 @@ int bak_os_restore(struct bak_os *os, const struct bak_restore_from *from, json_
 	if (rc == 0)
 		rc = note_counts(&r, err);
 	else
-		drop_fresh(&r);
+		bak_os_drop_fresh(&r);
 	release(&r);
 	return rc;
 }

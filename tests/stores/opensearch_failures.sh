@@ -222,7 +222,7 @@ opensearch s-live DELETE /_index_template/full >/dev/null
 rules '{"match": "POST /articles/_clone", "times": 1, "do": "lose"}' \
 	'{"match": "DELETE /bakfs-", "times": 3, "do": "drop"}' \
 	'{"match": "DELETE /bakfs-", "times": 2, "do": "lose"}'
-refused 'keeping index articles as bakfs-before-.*already exists' bakfs restore 1 --yes
+refused 'keeping index articles as bakfs-before-.*(already exists|lost)' bakfs restore 1 --yes
 ! grep -q 'left over' told || fail "$(cat told)"
 rules '{"match": "_bulk", "times": 2, "do": "items", "status": 429}'
 expect 0 'live: restored' bakfs restore 1 --yes
@@ -254,6 +254,8 @@ rules '{"match": "bakfs-.*/_count", "do": "replace", "what": "\"count\":[0-9]+",
 refused 'validation: index articles has 7 documents' bakfs restore 1 --yes
 rules '{"match": "bakfs-.*/_count", "do": "replace", "what": "\"failed\":0", "by": "\"failed\":1"}'
 refused 'counting bakfs-.*shards answered' bakfs restore snap@latest --yes
+rules '{"match": "/_restore", "times": 1, "do": "lose"}'
+refused 'already exists|lost' bakfs restore snap@latest --yes
 
 # --- the exchange: not done; done, and nobody heard of it; nobody knows
 rules '{"match": "POST /_aliases", "do": "answer", "status": 500, "body": "{\"error\": {\"type\": \"process_cluster_event_timeout_exception\", \"reason\": \"failed\"}}"}'
