@@ -12,12 +12,7 @@ for a in $(seq 12); do
 	ln "src/d$a/f2" "src/d$a/second name"
 done
 seq 3000000 >src/large
-setup_repository <<-END
-	[store src]
-	type = files
-	path = src
-END
-expect 0 . bakfs backup
+save_src
 mkdir once
 seq 6000000 | head -c 40000000 | split -a 3 -b 20000 - once/
 expect 0 . bakfs backup "files:$PWD/once"

@@ -6,12 +6,7 @@ mkdir src src/sub
 head -c 8000000 /dev/urandom >src/random
 seq 300000 >src/text
 for i in $(seq 200); do echo "small $i" >"src/sub/$i"; done
-setup_repository <<-END
-	[store src]
-	type = files
-	path = src
-END
-expect 0 . bakfs backup
+save_src
 
 # One byte in the middle of the largest pack: that is data.
 pack=$(ls -S repo/packs/*/* | head -1)

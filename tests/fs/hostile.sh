@@ -91,12 +91,7 @@ mkdir -p a/b/c/d/e/f/g
 cd ..
 touch -d '2011-01-01 00:00:00 UTC' src
 
-setup_repository <<-END
-	[store src]
-	type = files
-	path = src
-END
-expect 0 'snapshot 1' bakfs backup
+save_src
 "$DESCRIBE" src >source.txt
 
 for options in '' '-o ro' '-o ro,verify=full'; do

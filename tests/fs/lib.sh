@@ -2,6 +2,17 @@
 . "$TESTS/lib/cli.sh"
 need_fuse
 
+# A repository with a snapshot of ./src, its one store.
+save_src()
+{
+	setup_repository <<-END
+		[store src]
+		type = files
+		path = src
+	END
+	expect 0 'snapshot 1' bakfs backup
+}
+
 # mount_it [OPTION...]: in the foreground, on ./mnt; there when it returns.
 mount_it()
 {

@@ -31,12 +31,7 @@ mknod src/links/null c 1 3
 mknod src/links/loop b 7 9
 chown 1234:4321 src/holed
 chmod 6755 src/big
-setup_repository <<-END
-	[store src]
-	type = files
-	path = src
-END
-expect 0 . bakfs backup
+save_src
 mkdir nfs
 cat >ganesha.conf <<-END
 	NFS_CORE_PARAM {

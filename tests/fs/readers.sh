@@ -14,12 +14,7 @@ head -c 400000 /dev/urandom | tee src/other >src/sub-a
 truncate -s 4M src/sparse
 dd if=src/random of=src/sparse bs=64k count=3 seek=20 conv=notrunc status=none
 for i in $(seq 200); do seq "$i" $((i * 7)) >"src/small/$i"; done
-setup_repository <<-END
-	[store src]
-	type = files
-	path = src
-END
-expect 0 . bakfs backup
+save_src
 covered=("$TESTS/fs/covered.py")
 mkfifo half
 

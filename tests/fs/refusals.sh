@@ -4,12 +4,7 @@ set -eu
 . "$TESTS/fs/lib.sh"
 mkdir src mnt other
 echo hello >src/file
-setup_repository <<-END
-	[store src]
-	type = files
-	path = src
-END
-expect 0 . bakfs backup
+save_src
 
 # Over, in and around the repository: by name, by a symlink, by a bind mount.
 mkdir repo/inside

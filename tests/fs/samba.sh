@@ -6,12 +6,7 @@ set -eu
 debian_need samba samba smbclient || { echo "skipped: no Samba: $debian_why" && exit 77; }
 . "$TESTS/fs/lib.sh"
 odd_tree src 2000
-setup_repository <<-END
-	[store src]
-	type = files
-	path = src
-END
-expect 0 . bakfs backup
+save_src
 mount_it
 
 # Small answers, so that an entry often does not fit, and the listing is taken up again at its place.

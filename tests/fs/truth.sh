@@ -32,12 +32,7 @@ if [ $EUID = 0 ]; then
 	setfattr -n trusted.note -v t sub 2>/dev/null || true
 fi
 cd ..
-setup_repository <<-END
-	[store src]
-	type = files
-	path = src
-END
-expect 0 . bakfs backup
+save_src
 
 # Everything that programs show of a tree, in one text.
 shown() # DIR

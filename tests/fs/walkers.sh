@@ -15,12 +15,7 @@ echo code >src/work/code
 "${git[@]}" -C src/work init -q
 "${git[@]}" -C src/work add code
 "${git[@]}" -C src/work commit -qm first
-setup_repository <<-END
-	[store src]
-	type = files
-	path = src
-END
-expect 0 . bakfs backup
+save_src
 mount_it
 there=$work/mnt/latest/src
 
