@@ -53,7 +53,7 @@ class Server:
         self.check(lib.nfs_mount(self.nfs, ctypes.string_at(server), ctypes.string_at(path)), url)
 
     def check(self, result, what):
-        assert result >= 0, f"{what}: {lib.nfs_get_error(self.nfs)}"
+        assert result >= 0, f"{what}: {result}, {lib.nfs_get_error(self.nfs)}"
         return result
 
     def listing(self, path):
