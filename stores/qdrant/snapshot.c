@@ -121,6 +121,12 @@ static int try_rights(struct bak_qdrant *q, const char *collection, struct bak_e
 	return bak_qdrant_drop_snapshot(q, collection, "bakfs-may-i", err);
 }
 
+/* After a failure: no answer came, or not the whole of a good one. */
+static bool may_be_made(const struct bak_http_answer *answer)
+{
+	return answer->status < 300;
+}
+
 /* Where the answer is lost it may be made all the same. */
 static int ask(struct asked *a, struct bak_error *err)
 {
@@ -134,7 +140,7 @@ static int ask(struct asked *a, struct bak_error *err)
 		a->sent = true;
 		return 0;
 	}
-	a->sent = answer.status == 0;
+	a->sent = may_be_made(&answer);
 	if (!a->sent || err->code != BAK_UNAVAILABLE)
 		return -1;
 	bak_store_log(a->q->env, "%s: it is waited for all the same: %s", a->collection, err->msg);
@@ -160,7 +166,7 @@ static int ask_aloud(struct asked *a, struct bak_qdrant_made *out, struct bak_er
 		      a->collection);
 	if (bak_http_send(a->q->http, &request, &answer, err) < 0) {
 		/* None is being made, and it says that none will be. */
-		a->sent = answer.status == 0;
+		a->sent = may_be_made(&answer);
 		return -1;
 	}
 	json = json_loadb((const char *)answer.body.p, answer.body.len, 0, NULL);

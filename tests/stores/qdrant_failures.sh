@@ -132,6 +132,11 @@ python3 -c 'import sys, tarfile
 print(*sorted(tarfile.open(sys.argv[1]).getnames())[:2])' out7/books.snapshot >names
 grep -q '0/replica_state.json' names || fail "not whole: $(cat names)"
 untouched
+# An answer that began well says as little as none: the snapshot is waited for.
+qdrant_fault s-live POST .*/snapshots 1 body 5
+expect 0 'snapshot 8' bakfs backup auto
+good=8
+untouched
 
 # --- what comes is not what was made
 qdrant_fault s-live GET .*/snapshots/.* 1 flip
