@@ -144,15 +144,15 @@ bool bak_keyring_reload(const struct bak_keyring *ring, size_t tried)
 /* The ring as bytes; the caller wipes them. */
 static int ring_pack(const struct bak_keyring *ring, struct bak_buf *out, struct bak_error *err)
 {
-	size_t len = RING_FIXED + ring->n_masters * MASTER_LEN;
+	size_t n = bak_keyring_openers(ring), len = RING_FIXED + n * MASTER_LEN;
 	if (bak_buf_resize(out, len) < 0)
 		return bak_error_nomem(err);
 	uint8_t *p = out->p;
 	p[0] = RING_VERSION;
 	memcpy(p + 1, ring->id_key, 32);
 	memcpy(p + 33, ring->gear_key, 32);
-	p[65] = (uint8_t)ring->n_masters;
-	for (size_t i = 0; i < ring->n_masters; i++) {
+	p[65] = (uint8_t)n;
+	for (size_t i = 0; i < n; i++) {
 		uint8_t *at = p + RING_FIXED + i * MASTER_LEN;
 		bak_store_u32(at, ring->masters[i].number);
 		memcpy(at + 4, ring->masters[i].key, 32);

@@ -206,9 +206,12 @@ int bak_keys_put(struct bak_backend *backend, const struct bak_keyring *ring,
 	return rc < 0 ? -1 : 0;
 }
 
+/* After a rotation that was cut off there are two slots of ours, and which one was opened is not
+ * certain when both are of the same second: a new one gets the keys of all. */
 int bak_repo_key_add(struct bak_repo *repo, const struct bak_secret *secret, const char *label,
 		     char out_id[33], struct bak_error *err)
 {
+	bak_keys_reload(repo);
 	return bak_keys_put(repo->backend, &repo->ring, secret, label, repo->scrypt_log_n, out_id,
 			    err);
 }
@@ -299,11 +302,12 @@ static int rotate(struct bak_repo *repo, const struct bak_slot_info *ends, size_
 {
 	struct bak_keyring newer;
 	const char *label = "";
-	if (same_slots(repo, ends, n, err) < 0 || bak_keyring_rotate(&repo->ring, &newer, err) < 0)
-		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(ends[i].id, repo->tried.opened) == 0)
 			label = ends[i].label;
+	bak_keys_reload(repo); /* as above: no key that any slot of ours has is lost */
+	if (same_slots(repo, ends, n, err) < 0 || bak_keyring_rotate(&repo->ring, &newer, err) < 0)
+		return -1;
 	int rc = bak_keys_put(repo->backend, &newer, &repo->secret, label, repo->scrypt_log_n,
 			      out_id, err);
 	if (rc == 0)

@@ -57,7 +57,9 @@ expect 0 . $bakfs cat 3 file
 is "$(cat out)" 3
 
 # A rotation that was cut off: the old slot is there as well.
-cp old/keys/* repo/keys/
+for slot in old/keys/*; do # and it may say that it is the newer one
+	jq '.created = "2099-01-01T00:00:00Z"' "$slot" >"repo/keys/${slot##*/}"
+done
 expect 0 . $bakfs cat 3 file
 is "$(slots)" 2
 expect 0 'new key' $bakfs key rotate --yes
