@@ -117,7 +117,7 @@ static int read_candidates(struct bak_backend *backend, const struct bak_keys_tr
 	*out_listed = names.n;
 	free(names.ids);
 	if (rc < 0) {
-		free_candidates(v, names.n);
+		free_candidates(v, v ? names.n : 0);
 		return -1;
 	}
 	if (n)
